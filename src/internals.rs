@@ -54,8 +54,8 @@ pub use crate::responder::model_request::{ModelEffect, ModelRequest};
 pub use crate::responder::openai::{AnswerPieces, AnswerReader, ReadProgress};
 pub use crate::responder::retry::RetryPolicy;
 pub use crate::responder::scheduler::{
-    CancelRequest, Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,
-    StopReason,
+    CancelRequest, Deletion, ImmediateAnswer, JobEnd, PassingId, PassingRejection, Scheduler, SchedulerInput,
+    SchedulerLimits, SchedulerOutput, StopReason,
 };
 pub use crate::responder::{Completion, ContextRules, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
 pub use crate::runtime::queue::Queue;

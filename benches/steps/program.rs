@@ -240,6 +240,7 @@ impl Program {
                 self.message(ShardMessage::PasswordResponse(response));
             }
             Work::CancelAnswer { reply_to, .. } => self.message(ShardMessage::Dropped(reply_to)),
+            Work::Pass(_) | Work::ControlPassing { .. } => unreachable!("no model is configured"),
         }
     }
 

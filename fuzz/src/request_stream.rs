@@ -188,6 +188,7 @@ impl Connection {
                         result,
                     })));
                 }
+                Output::Work(Work::Pass(_) | Work::ControlPassing { .. }) => unreachable!("there is no model"),
                 Output::Close(slot) => {
                     assert_eq!(slot, self.slot);
                     self.is_closed = true;

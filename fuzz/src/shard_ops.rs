@@ -474,7 +474,9 @@ impl World {
                     assert!(peer.unsent.is_empty(), "everything is written before the close");
                     peer.closing = true;
                 }
-                Output::Work(Work::Password(_) | Work::CancelAnswer { .. }) => {
+                Output::Work(
+                    Work::Password(_) | Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. },
+                ) => {
                     unreachable!("this work is not requested here")
                 }
                 Output::Drained => assert!(self.draining && self.shard.connections() == 0),

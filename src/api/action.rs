@@ -1,5 +1,6 @@
 //! What the shard does for a request.
 
+use super::completion::{CompletionView, PassingDraft};
 use super::response::Response;
 use super::subscription::{AnswerSubscription, StreamId, Subscription};
 use crate::domain::command::{CommandKind, ConversationRef};
@@ -22,6 +23,10 @@ pub(crate) enum Action {
     Subscribe(Subscription),
     /// Open a stream of one answer.
     FollowAnswer(AnswerSubscription),
+    /// Ask a model, and pass its answer on.
+    Pass(PassingDraft),
+    /// Submit a command that posts a message, and respond with its answer.
+    Complete(CommandKind, CompletionView),
     /// List the caller's open streams.
     ListStreams,
     /// Extend one of the caller's streams to the expiry of this token.

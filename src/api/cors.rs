@@ -9,11 +9,11 @@ use std::borrow::Cow;
 
 /// The response fields that a page may read beyond the safelisted ones.
 const EXPOSED: &str = "X-Request-Id, X-Event-Id, X-Last-Event-Id, X-Total-Count, X-Truncated, Retry-After, Idempotent-Replayed, \
-     RateLimit, RateLimit-Policy, WWW-Authenticate";
+     RateLimit, RateLimit-Policy, WWW-Authenticate, X-Conversation-Id, X-Message-Id";
 /// The request fields of a preflight that names none. `*` does not include `Authorization`, and is literal in requests with
 /// credentials.
 const ALLOWED_FIELDS: &str = "Authorization, Content-Type, Accept, Accept-Language, Content-Language, Idempotency-Key, Last-Event-ID, \
-     X-Request-Id, X-Requested-With, Cache-Control, traceparent, tracestate";
+     X-Request-Id, X-Conversation-Id, X-Requested-With, Cache-Control, traceparent, tracestate";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// How long a browser may cache the response to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";

@@ -8,7 +8,8 @@ use super::operation::Operation;
 use super::request::Request;
 use super::response::Response;
 use super::{
-    auth, config_conversations, conversations, docs, health, input, messages, openapi, stream, usage, users, workspaces,
+    auth, config_conversations, conversations, docs, health, input, messages, openai, openapi, stream, usage, users,
+    workspaces,
 };
 use crate::base::time::WallTime;
 use crate::wire;
@@ -65,5 +66,8 @@ pub(crate) fn dispatch(
         GetUsage => usage::get(request, now),
         StreamAnswer => stream::open_answer(request),
         ListUsers => users::list(request),
+        ListModels => openai::list_models(context),
+        GetModel => openai::get_model(context, request),
+        CreateChatCompletion => openai::complete(context, request, now),
     }
 }

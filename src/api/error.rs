@@ -1,7 +1,8 @@
 //! The errors of the API (`docs/api.md`, section 1). Every rejection is one of them, and all have the same form.
 
-use super::response::{JSON, Response};
+use super::response::{ErrorParts, JSON, Response, SHOULD_RETRY};
 use crate::base::metrics;
+use crate::domain::completion_error::CompletionError;
 use crate::domain::result::{Rejection, Resource};
 use crate::wire;
 use crate::wire::request::InvalidBody;
@@ -152,6 +153,12 @@ impl ApiError {
         ApiError::new(429, "rate_limited", message).with("Retry-After", retry_seconds.to_string())
     }
 
+    /// `429`: the caller's answers have used the tokens of the day.
+    pub fn quota_exceeded(retry_seconds: u64) -> ApiError {
+        ApiError::new(429, "quota_exceeded", "Your answers have used the tokens of this day")
+            .with("Retry-After", retry_seconds.to_string())
+    }
+
     /// `500` without internal details.
     pub fn internal() -> ApiError {
         ApiError::new(500, "internal_error", "The server failed to process this request")
@@ -200,10 +207,7 @@ impl ApiError {
                 ApiError::rate_limited("Too many changes: their events fill the journal", retry_seconds)
                     .with_metric_reason("journal_rate")
             }
-            Rejection::QuotaExceeded { retry_seconds } => {
-                ApiError::new(429, "quota_exceeded", "Your answers have used the tokens of this day")
-                    .with("Retry-After", retry_seconds.to_string())
-            }
+            Rejection::QuotaExceeded { retry_seconds } => ApiError::quota_exceeded(retry_seconds),
             Rejection::Unavailable => {
                 ApiError::new(503, "service_unavailable", "The database is not available; try again")
                     .with("Retry-After", RETRY_SECONDS)
@@ -219,10 +223,21 @@ impl ApiError {
         }
     }
 
+    /// The error of a chat completion that has no answer.
+    pub fn of_completion(error: CompletionError) -> ApiError {
+        let CompletionError { status, code, message, retry_after_seconds, should_retry } = error;
+        let reason = if matches!(status, 401 | 429) { code } else { "completion_failed" };
+        let mut own = ApiError::new(status, code, message).with_metric_reason(reason);
+        own.fields.extend(retry_after_seconds.map(|seconds| ("Retry-After", seconds.to_string().into())));
+        own.with(SHOULD_RETRY, if should_retry { "true" } else { "false" })
+    }
+
     /// The response. This counts the rejection.
     pub fn into_response(self) -> Response {
         metrics::count_rejection(self.reason);
         let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());
-        Response { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
+        let (code, message) = (self.code, self.message);
+        let error = Some(Box::new(ErrorParts { code, message, details: self.details.unwrap_or_default() }));
+        Response { status: self.status, content_type: JSON, fields: self.fields, body: body.into(), error }
     }
 }

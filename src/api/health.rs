@@ -59,6 +59,7 @@ fn report(is_good: bool, status: &str, checks: &[(&str, &str)], now: WallTime) -
         content_type: JSON,
         fields: vec![("Cache-Control", "no-store".into())],
         body: body.into(),
+        ..Response::empty()
     }
 }
 

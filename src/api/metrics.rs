@@ -42,8 +42,8 @@ pub(crate) fn report(streams: StreamsSurvey, position: EventNumber, now: WallTim
     Response {
         status: 200,
         content_type: "text/plain; version=0.0.4; charset=utf-8",
-        fields: Vec::new(),
         body: text.into_bytes().into(),
+        ..Response::empty()
     }
 }
 

@@ -7,6 +7,7 @@
 mod action;
 pub(crate) mod auth;
 mod caller;
+mod completion;
 mod config_conversations;
 mod context;
 mod conversations;
@@ -20,6 +21,7 @@ mod html;
 pub(crate) mod input;
 mod messages;
 pub(crate) mod metrics;
+mod openai;
 pub(crate) mod openapi;
 pub(crate) mod operation;
 pub(crate) mod request;
@@ -35,6 +37,7 @@ mod workspaces;
 
 pub(crate) use action::Action;
 pub(crate) use caller::Caller;
+pub(crate) use completion::{CompletionView, PassingDraft};
 pub use context::Context;
 pub(crate) use dispatch::dispatch;
 pub(crate) use response::Response;

@@ -51,6 +51,9 @@ pub enum Operation {
     GetUsage,
     StreamAnswer,
     ListUsers,
+    ListModels,
+    GetModel,
+    CreateChatCompletion,
 }
 
 /// The credentials that an operation requires.
@@ -100,7 +103,8 @@ impl Operation {
             | CreateConversation
             | UpdateConversation
             | PostMessage
-            | UpdateMessage => BodyKind::Json,
+            | UpdateMessage
+            | CreateChatCompletion => BodyKind::Json,
             _ => BodyKind::None,
         }
     }
@@ -116,7 +120,7 @@ impl Operation {
     /// Whether the operation supports `Idempotency-Key`.
     pub fn is_idempotent_by_key(self) -> bool {
         use Operation::*;
-        matches!(self, PostInput | CreateConversation | PostMessage | AnswerMessage)
+        matches!(self, PostInput | CreateConversation | PostMessage | AnswerMessage | CreateChatCompletion)
     }
 
     /// The status of a successful response.
@@ -133,6 +137,8 @@ impl Operation {
             CreateWorkspace | ListWorkspaces | GetWorkspace | UpdateWorkspace | DeleteWorkspace => "workspace",
             OpenStream | ListStreams | RenewStream | StreamTicket => "stream",
             ListUsers => "user",
+            ListModels | GetModel => "model",
+            CreateChatCompletion => "completion",
             GetUsage => "usage",
             Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs => "request",
             ConfigCreateConversation

@@ -24,6 +24,10 @@ pub(crate) struct Request<'a> {
     pub query: Option<&'a str>,
     /// The raw value of `Last-Event-ID`.
     pub last_event_id: Option<&'a [u8]>,
+    /// The raw value of `X-Conversation-Id`.
+    pub conversation_id: Option<&'a [u8]>,
+    /// The id of the request.
+    pub request_id: &'a str,
     /// The media type of the body.
     pub media: Media,
     /// The body.

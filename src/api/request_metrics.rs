@@ -38,9 +38,9 @@ const ENDPOINTS: usize = ROUTES_COUNT + 2;
 /// The label values of methods, in the order of the variants of `Method`.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 /// The statuses of responses; 0 stands for any other.
-const STATUSES: [u16; 24] = [
-    200, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 426, 429, 431, 500, 501, 503, 505,
-    0,
+const STATUSES: [u16; 26] = [
+    200, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 426, 429, 431, 500, 501, 502, 503,
+    504, 505, 0,
 ];
 
 const REQUESTS: &str = "conversational_core_requests_total";

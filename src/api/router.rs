@@ -9,7 +9,7 @@ use std::borrow::Cow;
 /// A path and its operations.
 #[derive(Debug)]
 pub struct Route {
-    /// The path; `{…}` matches one segment.
+    /// The path; `{…}` matches one segment, and `{model}` all that follow: names of models may have slashes.
     pub pattern: &'static str,
     /// The supported methods. `HEAD` is supported wherever `GET` is, and `OPTIONS` everywhere.
     pub methods: &'static [(Method, Operation)],
@@ -93,6 +93,9 @@ pub static ROUTES: &[Route] = &[
     },
     Route { pattern: "/usage", methods: &[(Method::Get, Operation::GetUsage)] },
     Route { pattern: "/users", methods: &[(Method::Get, Operation::ListUsers)] },
+    Route { pattern: "/v1/models", methods: &[(Method::Get, Operation::ListModels)] },
+    Route { pattern: "/v1/models/{model}", methods: &[(Method::Get, Operation::GetModel)] },
+    Route { pattern: "/v1/chat/completions", methods: &[(Method::Post, Operation::CreateChatCompletion)] },
     Route { pattern: "/health", methods: &[(Method::Get, Operation::Health)] },
     Route { pattern: "/health/live", methods: &[(Method::Get, Operation::HealthLive)] },
     Route { pattern: "/health/ready", methods: &[(Method::Get, Operation::HealthReady)] },
@@ -139,9 +142,14 @@ fn match_pattern<'a>(route: &'static Route, path: &'a str) -> Option<Parameters<
         match (pattern.next(), segments.next()) {
             (None, None) => return Some(parameters),
             (Some(expected), Some(raw)) => {
+                let is_rest = expected == "{model}";
+                let raw = if is_rest { &path[raw.as_ptr() as usize - path.as_ptr() as usize..] } else { raw };
                 let segment = if raw.contains('%') { decode_path_segment(raw)? } else { Cow::Borrowed(raw) };
                 if expected.starts_with('{') && !segment.is_empty() {
                     *unused.next().expect("a pattern has at most PARAMETERS_MAX parameters") = segment;
+                    if is_rest {
+                        return Some(parameters);
+                    }
                 } else if expected != segment {
                     return None;
                 }

@@ -79,7 +79,7 @@ pub(super) fn renew(request: &Request<'_>) -> Result<Action, ApiError> {
 /// it: compression would hold events back.
 pub(crate) fn event_stream(body: impl Into<Cow<'static, [u8]>>) -> Response {
     let fields = vec![("Cache-Control", "no-store, no-transform".into()), ("X-Accel-Buffering", "no".into())];
-    Response { status: 200, content_type: "text/event-stream; charset=utf-8", fields, body: body.into() }
+    Response { content_type: "text/event-stream; charset=utf-8", fields, ..Response::json(body) }
 }
 
 /// The response while no stream can be opened: a stream that ends at once with a time to reconnect. An `EventSource` would

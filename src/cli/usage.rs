@@ -90,7 +90,8 @@ fn row(name: &str, UsageSums { answers, tokens }: &UsageSums) -> [String; 6] {
 fn name(key: &UsageKey) -> String {
     match key {
         UsageKey::Day(day) => day.to_string(),
-        UsageKey::Conversation(id) => id.to_string(),
+        UsageKey::Conversation(None) => "(none)".to_owned(),
+        UsageKey::Conversation(Some(id)) => id.to_string(),
         UsageKey::Model(model) if model.is_empty() => "(not named)".to_owned(),
         UsageKey::Model(model) => shown(model),
         UsageKey::User(user) => shown(user.as_str()),

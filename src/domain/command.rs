@@ -4,6 +4,7 @@ use crate::domain::answer_job::{AnswerStep, CancelledAnswer, JobId};
 use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Metadata, Role, Topic, WorkspaceDescription, WorkspaceName};
 use crate::domain::token_rules::Credential;
+use crate::domain::usage::TokenUsage;
 use std::sync::Arc;
 
 /// The address of a reply: one use of a connection's slot in a shard.
@@ -71,6 +72,8 @@ pub enum ApiVariant {
     Config,
     /// `/conversations`.
     Conversations,
+    /// `/v1`, whose clients wait for an answer: a message that nothing would answer is rejected.
+    OpenAi,
 }
 
 /// The change that a command requests.
@@ -196,6 +199,8 @@ pub enum CommandKind {
         /// The API of the request.
         api_variant: ApiVariant,
     },
+    /// Counts the tokens of an answer that was passed on. Only the responders do, for the user of the request.
+    CountUsage(TokenUsage),
     /// Stores a new password, unless the stored hash is not the one that was verified any more. Tokens issued before are no
     /// longer accepted.
     SetPassword {
@@ -237,6 +242,7 @@ impl Command {
             | CommandKind::DeleteConversation { .. }
             | CommandKind::DeleteMessage { .. }
             | CommandKind::AnswerMessage { .. }
+            | CommandKind::CountUsage(_)
             | CommandKind::SetPassword { .. } => 0,
         }
     }

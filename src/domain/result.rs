@@ -79,6 +79,8 @@ pub enum Outcome {
         /// Whether the job is closed now.
         closed: bool,
     },
+    /// Tokens were counted.
+    UsageCounted,
     /// The password was changed.
     PasswordChanged,
     /// The request was executed before. Its response is repeated, with status 200.

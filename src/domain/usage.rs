@@ -98,8 +98,8 @@ pub enum UsageBy {
 pub enum UsageKey {
     /// A day.
     Day(Day),
-    /// A conversation, which may be deleted.
-    Conversation(ConversationId),
+    /// A conversation, which may be deleted; `None` for answers outside of conversations.
+    Conversation(Option<ConversationId>),
     /// A model; empty if the upstream server did not name it.
     Model(Arc<str>),
     /// A user.

@@ -2,10 +2,11 @@
 
 use crate::domain::command::{Command, ReplyTo};
 use crate::domain::id::ConversationId;
+use crate::domain::passing::{PassingControl, PassingRequest};
 use crate::domain::password::PasswordJob;
 use crate::domain::query::Query;
 
-/// An item of work. Its `reply_to` gets exactly one reply.
+/// An item of work. Its `reply_to` gets exactly one reply, except for the last two.
 #[derive(Clone)]
 pub enum Work {
     /// A command, for the writer.
@@ -21,6 +22,15 @@ pub enum Work {
         /// The conversation.
         conversation_id: ConversationId,
     },
+    /// A request whose answer is passed on, for the responders. Its pipe has everything that follows.
+    Pass(Box<PassingRequest>),
+    /// A word about such a request.
+    ControlPassing {
+        /// The connection of the request.
+        to: ReplyTo,
+        /// The word.
+        control: PassingControl,
+    },
 }
 
 impl Work {
@@ -31,6 +41,8 @@ impl Work {
             Work::Query(query) => query.reply_to,
             Work::Password(job) => job.reply_to,
             Work::CancelAnswer { reply_to, .. } => *reply_to,
+            Work::Pass(request) => request.to,
+            Work::ControlPassing { to, .. } => *to,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Layer 3: answers to messages, from the choice of the next job to the protocol of the model.
 //!
 //! `scheduler` decides which job runs, `answer` how one answer is stored, shown and ended, `model_request` when a model is asked
-//! again, and `upstream` speaks HTTP. All of it is pure: no socket, no thread and no clock. This layer names neither the store nor
+//! again, and `upstream` speaks HTTP. `passed_answer` is an answer that is passed on instead of stored. All of it is pure: no socket, no thread and no clock. This layer names neither the store nor
 //! the shards: `runtime` carries jobs, steps, bytes and deltas.
 
 pub(crate) mod answer;
@@ -10,6 +10,7 @@ pub(crate) mod context;
 pub(crate) mod failure;
 pub(crate) mod model_request;
 pub(crate) mod openai;
+pub(crate) mod passed_answer;
 mod redaction;
 pub(crate) mod retry;
 pub(crate) mod scheduler;

@@ -14,6 +14,7 @@ use super::upstream::{PermitGuard, ResponseEnd, Upstream, UpstreamRequest};
 use super::{Completion, Failure};
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now, WallTime};
+use crate::domain::passing::PassingForm;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub enum ModelEffect {
 #[derive(Debug)]
 pub struct ModelRequest {
     upstream: Arc<Upstream>,
+    /// Set if the answer is passed on.
+    passing: Option<PassingForm>,
     state: RequestState,
     /// Attempts that have failed, without those at which the model was loading or the context too long.
     attempts: u32,
@@ -80,6 +83,7 @@ impl ModelRequest {
     pub fn new(upstream: Arc<Upstream>, random: Random) -> ModelRequest {
         ModelRequest {
             upstream,
+            passing: None,
             state: RequestState::New,
             attempts: 0,
             halvings: 0,
@@ -93,6 +97,11 @@ impl ModelRequest {
             random,
             effects: VecDeque::new(),
         }
+    }
+
+    /// This request for an answer that is passed on in this form.
+    pub(crate) fn passing(self, form: PassingForm) -> ModelRequest {
+        ModelRequest { passing: Some(form), ..self }
     }
 
     /// Sets the clocks by which dates of the upstream are judged. Without them, a date counts only beside the upstream's own.
@@ -126,7 +135,7 @@ impl ModelRequest {
             let failure = self.last_failure.take().expect("the first attempt has all messages");
             return self.end(Err(failure));
         };
-        match UpstreamRequest::new(&self.upstream, body, now, self.deadline()) {
+        match UpstreamRequest::new(&self.upstream, body, self.passing, now, self.deadline()) {
             Ok(http) => {
                 self.state = RequestState::Requesting(Some(permit), Box::new(http));
                 self.effects.push_back(ModelEffect::Connect);
@@ -174,6 +183,13 @@ impl ModelRequest {
     /// Takes bytes of the connection.
     pub fn received(&mut self, bytes: &[u8], pieces: &mut AnswerPieces, now: MonoTime) {
         self.step_into(pieces, now, |http, pieces| http.received(bytes, now, pieces));
+    }
+
+    /// The connection is read again, after a time in which it was not.
+    pub(crate) fn resumed(&mut self, now: MonoTime) {
+        if let RequestState::Requesting(_, http) = &mut self.state {
+            http.resumed(now);
+        }
     }
 
     /// Ends waits that are over.

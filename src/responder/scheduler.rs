@@ -7,21 +7,27 @@
 //! Order of calls: [`Scheduler::handle`] for everything that happened, then [`Scheduler::poll_output`] until it returns
 //! `None`, then wait for the next input, or until [`Scheduler::poll_timeout`] and pass [`SchedulerInput::Tick`].
 //!
+//! Requests whose answers are passed on are no jobs: they wait in memory, and share the slots of jobs for a model.
+//!
 //! Invariant: an open job that is the first of its conversation is in a window, held, running, or in the part of the table that
 //! its window lists before its turn.
 
 mod messages;
+mod passing;
 mod window;
 
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage};
-use crate::domain::id::{ConversationId, MessageId};
+use crate::domain::id::{ConversationId, MessageId, UserId};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::token_rules::TokenRules;
 pub use messages::{
-    CancelRequest, Deletion, ImmediateAnswer, JobEnd, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
+    CancelRequest, Deletion, ImmediateAnswer, JobEnd, PassingRejection, SchedulerInput, SchedulerLimits,
+    SchedulerOutput, StopReason,
 };
+pub use passing::PassingId;
+use passing::PassingQueue;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use window::{JobWindow, Next, WindowLimits};
@@ -37,6 +43,12 @@ pub struct Scheduler {
     for_model: JobWindow,
     /// Jobs of [`JobClass::Immediate`].
     immediate: JobWindow,
+    /// Requests whose answers are passed on.
+    passing: PassingQueue,
+    /// The next free slot is for one of them, if one can start.
+    is_turn_of_passing: bool,
+    /// The running jobs for a model, by user.
+    model_jobs_of: HashMap<UserId, usize>,
     running: BTreeMap<JobId, RunningJob>,
     /// The running job of each conversation that has one.
     busy: HashMap<ConversationId, JobId>,
@@ -83,6 +95,9 @@ impl Scheduler {
             limits,
             for_model: window(limits.answers_max, limits.answers_per_user_max),
             immediate: window(limits.steps_max, limits.steps_per_user_max),
+            passing: PassingQueue::default(),
+            is_turn_of_passing: false,
+            model_jobs_of: HashMap::new(),
             running: BTreeMap::new(),
             busy: HashMap::new(),
             token_rules: Arc::default(),
@@ -127,13 +142,13 @@ impl Scheduler {
                 self.token_rules = token_rules;
                 self.checks_rejected = true;
             }
+            SchedulerInput::PassingRequested { id, user } => self.passing_requested(id, user),
+            SchedulerInput::PassingEnded(id) => self.passing.remove(id),
             SchedulerInput::Tick => {}
             SchedulerInput::Stop => self.stop(),
         }
         self.cancel_rejected();
-        for class in [JobClass::Immediate, JobClass::Model] {
-            self.run_jobs(class);
-        }
+        self.run();
     }
 
     /// The next action.
@@ -148,17 +163,17 @@ impl Scheduler {
 
     /// Whether [`SchedulerInput::Stop`] came and nothing runs any more.
     pub fn is_stopped(&self) -> bool {
-        self.stopping && self.running.is_empty()
+        self.stopping && self.running.is_empty() && self.passing.running() == 0
     }
 
-    /// Jobs that wait in memory.
+    /// Jobs and requests that wait in memory.
     pub fn waiting_jobs(&self) -> usize {
-        self.for_model.waiting() + self.immediate.waiting()
+        self.for_model.waiting() + self.immediate.waiting() + self.passing.waiting()
     }
 
-    /// Jobs that run.
+    /// Jobs and requests that run.
     pub fn running_jobs(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.passing.running()
     }
 
     /// Panics when an invariant does not hold. To be called when every output is taken.
@@ -166,12 +181,36 @@ impl Scheduler {
         let conversations = self.running.iter().map(|(id, running)| (running.job.conversation_id, *id));
         assert_eq!(conversations.collect::<HashMap<_, _>>(), self.busy, "one job of a conversation runs");
         assert_eq!(self.running.len(), self.busy.len(), "two jobs of one conversation run");
-        for window in [&self.for_model, &self.immediate] {
-            window.check_invariants();
-            let next = window.next(|conversation| self.busy.contains_key(&conversation));
+        for class in [JobClass::Model, JobClass::Immediate] {
+            self.window_of(class).check_invariants();
+            let next = self.next(class);
             let has_stopped = self.stopping || self.paused_until.is_some();
             assert!(has_stopped || matches!(next, Next::Wait), "a job could run and does not: {next:?}");
         }
+        self.passing.check_invariants();
+        let of_model = self.running.values().filter(|running| running.job.class() == JobClass::Model);
+        assert_eq!(self.model_jobs_of.values().sum::<usize>(), of_model.count());
+        for (user, jobs) in &self.model_jobs_of {
+            let answers = jobs + self.passing.running_of(user);
+            assert!(answers <= self.limits.answers_per_user_max as usize, "a user exceeds its share");
+        }
+    }
+
+    fn window_of(&self, class: JobClass) -> &JobWindow {
+        match class {
+            JobClass::Model => &self.for_model,
+            JobClass::Immediate => &self.immediate,
+        }
+    }
+
+    /// What the window of a class needs next.
+    fn next(&self, class: JobClass) -> Next {
+        let taken = |user: Option<&UserId>| match (class, user) {
+            (JobClass::Immediate, _) => 0,
+            (JobClass::Model, None) => self.passing.running(),
+            (JobClass::Model, Some(user)) => self.passing.running_of(user),
+        };
+        self.window_of(class).next(|conversation| self.busy.contains_key(&conversation), taken)
     }
 
     fn window(&mut self, class: JobClass) -> &mut JobWindow {
@@ -202,21 +241,69 @@ impl Scheduler {
         self.window(class).listed(page);
     }
 
-    /// Starts every job of a class that may run now, and requests those that are needed next.
-    fn run_jobs(&mut self, class: JobClass) {
-        while !self.stopping && self.paused_until.is_none() {
-            let window = if class == JobClass::Model { &self.for_model } else { &self.immediate };
-            match window.next(|conversation| self.busy.contains_key(&conversation)) {
-                Next::Start(job) => self.start(job),
-                Next::Hold(job) => self.hold(job),
-                Next::List(range) => {
-                    self.window(class).list(range);
-                    let SchedulerLimits { waiting_per_user_max, page_jobs, .. } = self.limits;
-                    let (per_user, limit) = (waiting_per_user_max as u32, page_jobs as u32);
-                    self.outputs.push_back(SchedulerOutput::ListJobs { class, range, per_user, limit });
-                }
-                Next::Wait => return,
+    /// Starts everything that may run now, and requests the jobs that are needed next. Jobs for a model and requests whose answers
+    /// are passed on take turns.
+    fn run(&mut self) {
+        while self.run_job(JobClass::Immediate) {}
+        loop {
+            let has_run = match self.is_turn_of_passing {
+                true => self.run_passing() || self.run_job(JobClass::Model),
+                false => self.run_job(JobClass::Model) || self.run_passing(),
+            };
+            if !has_run {
+                return;
             }
+            self.is_turn_of_passing = !self.is_turn_of_passing;
+        }
+    }
+
+    /// Starts a job of a class, or does what its window needs for that. Returns whether there was something to do.
+    fn run_job(&mut self, class: JobClass) -> bool {
+        if self.stopping || self.paused_until.is_some() {
+            return false;
+        }
+        match self.next(class) {
+            Next::Start(job) => self.start(job),
+            Next::Hold(job) => self.hold(job),
+            Next::List(range) => {
+                self.window(class).list(range);
+                let SchedulerLimits { waiting_per_user_max, page_jobs, .. } = self.limits;
+                let (per_user, limit) = (waiting_per_user_max as u32, page_jobs as u32);
+                self.outputs.push_back(SchedulerOutput::ListJobs { class, range, per_user, limit });
+            }
+            Next::Wait => return false,
+        }
+        true
+    }
+
+    /// Starts a request whose answer is passed on, if one may start.
+    fn run_passing(&mut self) -> bool {
+        let SchedulerLimits { answers_max, answers_per_user_max, .. } = self.limits;
+        if self.stopping || self.for_model.running() + self.passing.running() >= answers_max {
+            return false;
+        }
+        let jobs_of = |user: &UserId| self.model_jobs_of.get(user).copied().unwrap_or(0);
+        let started = self.passing.start(|user, passing| passing + jobs_of(user) < answers_per_user_max as usize);
+        self.outputs.extend(started.map(SchedulerOutput::StartPassing));
+        started.is_some()
+    }
+
+    fn passing_requested(&mut self, id: PassingId, user: UserId) {
+        let rejection = if self.stopping {
+            Some((id, PassingRejection::Shutdown))
+        } else if self.token_rules.rejects_all(&user) {
+            Some((id, PassingRejection::Unauthorized))
+        } else {
+            self.passing.add(id, user).map(|displaced| (displaced, PassingRejection::TooMany))
+        };
+        self.outputs.extend(rejection.map(|(id, why)| SchedulerOutput::RejectPassing(id, why)));
+    }
+
+    /// Ends the requests of the users that `is_meant` selects.
+    fn reject_passing(&mut self, why: PassingRejection, is_meant: impl Fn(&TokenRules, &UserId) -> bool) {
+        for id in self.passing.of_users(|user| is_meant(&self.token_rules, user)) {
+            self.passing.remove(id);
+            self.outputs.push_back(SchedulerOutput::RejectPassing(id, why));
         }
     }
 
@@ -245,6 +332,9 @@ impl Scheduler {
     fn start(&mut self, job: AnswerJob) {
         self.busy.insert(job.conversation_id, job.key);
         self.window(job.class()).started(&job);
+        if job.class() == JobClass::Model {
+            *self.model_jobs_of.entry(job.user.clone()).or_default() += 1;
+        }
         let by = match self.immediate_answer(&job) {
             Some(answer) => {
                 self.outputs.push_back(SchedulerOutput::AnswerAtOnce { job: job.clone(), answer });
@@ -263,6 +353,13 @@ impl Scheduler {
         let Some(RunningJob { job, next, .. }) = self.running.remove(&id) else { return };
         self.busy.remove(&job.conversation_id);
         self.window(job.class()).ended(&job);
+        if job.class() == JobClass::Model {
+            let count = self.model_jobs_of.get_mut(&job.user).expect("the job ran");
+            *count -= 1;
+            if *count == 0 {
+                self.model_jobs_of.remove(&job.user);
+            }
+        }
         if end == JobEnd::Retry {
             self.pause(now);
             self.window(job.class()).add(job);
@@ -324,6 +421,7 @@ impl Scheduler {
             return;
         }
         self.checks_rejected = false;
+        self.reject_passing(PassingRejection::Unauthorized, TokenRules::rejects_all);
         for running in self.running.values_mut() {
             if running.by != RunBy::Store && !running.is_rejected && self.token_rules.rejects_all(&running.job.user) {
                 running.is_rejected = true;
@@ -372,6 +470,7 @@ impl Scheduler {
 
     fn stop(&mut self) {
         self.stopping = true;
+        self.reject_passing(PassingRejection::Shutdown, |_, _| true);
         for (id, running) in &self.running {
             if running.by != RunBy::Store {
                 let stop = SchedulerOutput::StopAnswer { job: *id, reason: StopReason::Shutdown };

@@ -47,6 +47,13 @@ impl Replies {
         }
     }
 
+    /// Reports that the pipe to a connection has something.
+    pub(crate) fn piped(&self, to: ReplyTo) {
+        if let Some(mailbox) = self.mailbox(to) {
+            mailbox.push(ShardMessage::Piped(to));
+        }
+    }
+
     /// Reports that work was dropped: there will be no reply.
     pub(crate) fn dropped(&self, to: ReplyTo) {
         match self.mailbox(to) {

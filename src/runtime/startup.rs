@@ -216,7 +216,7 @@ fn reject(stream: TcpStream, origins: &Origins, now: Now, random: &mut Random) {
     let head = complete_head(&bytes[..arrived], &mut slots).or_else(|| complete_head(NO_HEAD, &mut other));
     if let Some(head) = head {
         let response = immediate_response(&head, now, random);
-        let response = response.unwrap_or_else(|| ApiError::starting().into_response());
+        let response = response.unwrap_or_else(|| ApiError::starting().into_response()).in_form_of(head.path);
         respond(stream, &head, &response, origins, now, random);
     }
 }

@@ -71,6 +71,7 @@ impl Shard {
             Expiry::RequestTimeout => self.request_timed_out(slot, now),
             Expiry::HealthTimeout => self.health_timed_out(slot, now),
             Expiry::TickStream => self.tick_stream(slot, now),
+            Expiry::TickPassing => self.tick_passing(slot, now),
             Expiry::MeasureDrain => {
                 self.connections.begin_drain_window(slot, now.mono);
                 self.outputs.push_back(Output::MeasureUndelivered(slot));
@@ -125,6 +126,7 @@ impl Shard {
             Effect::Arm => self.connections.arm(slot, now),
             Effect::ReadOn => self.read_on(slot, now),
             Effect::StreamWritten => self.stream_written(slot, now),
+            Effect::PassedWritten => self.advance_passing(slot, now),
             Effect::BeginClosing => self.begin_closing(slot, now),
             Effect::EndWriting => {
                 self.outputs.push_back(Output::EndWriting(slot));
@@ -137,6 +139,7 @@ impl Shard {
     /// Writes what is left on a connection, then ends it.
     pub(in crate::shard) fn begin_closing(&mut self, slot: u32, now: Now) {
         self.unsubscribe(slot);
+        self.abort_passing(slot);
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let effect = conn.begin_closing(now.mono);
         if effect == Effect::None {
@@ -152,6 +155,7 @@ impl Shard {
     /// Removes a connection and closes its socket.
     pub(in crate::shard) fn close(&mut self, slot: u32) {
         self.unsubscribe(slot);
+        self.abort_passing(slot);
         if self.connections.remove(slot) {
             self.outputs.push_back(Output::Close(slot));
         }

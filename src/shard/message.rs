@@ -29,6 +29,8 @@ pub enum ShardMessage {
     Delta(AnswerDelta),
     /// An answer whose text has not begun has a new status.
     AnswerStatus(Arc<AnswerStatusChange>),
+    /// The pipe to this connection has bytes, or an end.
+    Piped(ReplyTo),
     /// The work of this connection was dropped: its queue was full, or the worker failed. No result follows.
     Dropped(ReplyTo),
     /// The command of this connection was dropped, because the writer's queue was full. No result follows.

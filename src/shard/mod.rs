@@ -195,6 +195,7 @@ impl Shard {
             ShardMessage::CommandResult(result) => self.command_finished(result, now),
             ShardMessage::Delta(delta) => self.delta_received(&delta, now),
             ShardMessage::AnswerStatus(change) => self.status_received(&change, now),
+            ShardMessage::Piped(to) => self.piped(to, now),
             ShardMessage::Dropped(to) | ShardMessage::CommandDropped(to) => self.work_dropped(to, now),
             ShardMessage::Drain => self.drain(now),
             ShardMessage::Reload(context) => self.reload(context, now),

@@ -52,6 +52,7 @@ fn write_message(f: &mut Formatter<'_>, message: &ShardMessage) -> Result {
         ShardMessage::AnswerStatus(change) => {
             write!(f, "answer_status reply_to={} status={}", change.reply_to, change.phase.as_str())
         }
+        ShardMessage::Piped(to) => write!(f, "piped {}", To(*to)),
         ShardMessage::Dropped(to) => write!(f, "dropped {}", To(*to)),
         ShardMessage::CommandDropped(to) => write!(f, "command_dropped {}", To(*to)),
         ShardMessage::Drain => f.write_str("drain"),
@@ -71,6 +72,8 @@ impl Display for TracedOutput<'_> {
                     Work::CancelAnswer { conversation_id, .. } => {
                         write!(f, "cancel_answer {to} conversation={conversation_id}")
                     }
+                    Work::Pass(_) => write!(f, "pass {to}"),
+                    Work::ControlPassing { control, .. } => write!(f, "control_passing {to} {control:?}"),
                 }
             }
             Output::TuneStream(slot) => write!(f, "tune_stream slot={slot}"),

@@ -47,6 +47,15 @@ pub(crate) fn write_block_in(
     out.extend_from_slice(CRLF);
 }
 
+/// Appends bytes as one chunk.
+pub(crate) fn write_chunk(bytes: &[u8], out: &mut Vec<u8>) {
+    let head_at = out.len();
+    out.extend_from_slice(&[0; CHUNK_HEAD_BYTES]);
+    write_chunk_head(bytes.len(), &mut out[head_at..]);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(CRLF);
+}
+
 /// One event, framed once for all its recipients.
 ///
 /// The buffer has the parts of all forms in this order: the head of the named chunk, the `event:` line, the head of the

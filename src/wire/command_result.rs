@@ -5,6 +5,7 @@ use crate::domain::model::Message;
 use crate::domain::result::Outcome;
 use crate::wire::conversation_view;
 use crate::wire::json::JsonWriter;
+use crate::wire::openai;
 use crate::wire::resource::{conversation_json, workspace_json};
 
 /// The body of the response to a command.
@@ -18,6 +19,7 @@ pub fn command_body(outcome: &Outcome) -> Vec<u8> {
             match api_variant {
                 ApiVariant::Config => input(&mut json, posted, *conversation),
                 ApiVariant::Conversations => conversation_view::message(&mut json, posted),
+                ApiVariant::OpenAi => openai::posted(&mut json, posted),
             }
         }
         Outcome::WorkspaceCreated(made) => {
@@ -36,6 +38,10 @@ pub fn command_body(outcome: &Outcome) -> Vec<u8> {
                 json.raw("{\"status\":\"conversation created\",\"conversation\":");
                 conversation_json(conversation, json.0);
                 json.raw("}");
+            }
+            ApiVariant::OpenAi => {
+                let first = first.as_ref().and_then(|event| event.message());
+                openai::posted(&mut json, first.expect("it begins with a message"));
             }
             ApiVariant::Conversations => {
                 let first = first.as_ref().and_then(|event| event.message());
@@ -64,6 +70,9 @@ pub fn command_body(outcome: &Outcome) -> Vec<u8> {
         // Responders get this result, and no client.
         Outcome::Answered { closed, .. } => {
             json.raw(if *closed { "{\"closed\":true}" } else { "{\"closed\":false}" });
+        }
+        Outcome::UsageCounted => {
+            json.raw("{}");
         }
         Outcome::PasswordChanged => {
             json.raw("{\"status\":\"password changed\"}");

@@ -11,8 +11,9 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::model::{Conversation, Message, Status, Workspace};
 use crate::domain::started_answer::AnswerStarted;
 use crate::wire::conversation_view;
-use crate::wire::json::JsonWriter;
+use crate::wire::json::{self, JsonWriter};
 use crate::wire::resource;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// An event of the journal, or a delta or a snapshot, which have the same form.
@@ -97,6 +98,16 @@ pub(crate) fn output_error_data(
         json.raw(",\"conversation_id\":").uuid(conversation.0);
         json.raw(",\"code\":\"").raw(status.as_str()).raw("\",\"error\":").string(reason).raw("}");
     })
+}
+
+/// Reads the status and the reason in what [`output_error_data`] wrote.
+pub(crate) fn output_error_reason(data: &str) -> (Status, Option<String>) {
+    let text = |name: &str| {
+        let (_, value) = json::members(data).find(|(own, _)| *json::name(own) == *name.as_bytes())?;
+        value.starts_with('"').then(|| json::text(value).ok())?
+    };
+    let status = text("code").and_then(|code| Status::parse(&code)).unwrap_or(Status::Failed);
+    (status, text("error").map(Cow::into_owned))
 }
 
 fn data(bytes: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> Arc<str> {

@@ -166,8 +166,8 @@ pub(crate) struct UsageLine {
     pub user: UserId,
     /// The day.
     pub day: Day,
-    /// The conversation, which may be deleted.
-    pub conversation: ConversationId,
+    /// The conversation, which may be deleted; `None` for answers outside of conversations.
+    pub conversation: Option<ConversationId>,
     /// The model; empty if the upstream server did not name it.
     pub model: String,
     /// The sums.

@@ -4,6 +4,7 @@
 //! Nothing here recurses, so no depth of nesting can exhaust the stack.
 
 use crate::base::time::WallTime;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::io::Write;
 use uuid::Uuid;
@@ -135,6 +136,11 @@ fn must_escape(word: u64) -> bool {
     let quote = word ^ (ONES * b'"' as u64);
     let backslash = word ^ (ONES * b'\\' as u64);
     (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH != 0
+}
+
+/// Whether a text is one JSON value.
+pub(crate) fn is_valid(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// The members of an object: the JSON texts of name (with its quotes) and value. `object` is valid JSON.

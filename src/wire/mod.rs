@@ -12,6 +12,7 @@ pub(crate) mod event;
 pub(crate) mod export_line;
 pub(crate) mod json;
 pub(crate) mod metadata;
+pub(crate) mod openai;
 pub(crate) mod query_params;
 pub(crate) mod query_result;
 pub(crate) mod request;

@@ -76,7 +76,8 @@ fn usage(json: &mut JsonWriter, report: &UsageReport) {
     json.raw("{\"usage\":").array(&report.groups, |json, (key, sums)| {
         match key {
             UsageKey::Day(day) => json.raw("{\"day\":\"").raw(&day.to_string()).raw("\","),
-            UsageKey::Conversation(id) => json.raw("{\"conversation_id\":").uuid(id.0).raw(","),
+            UsageKey::Conversation(None) => json.raw("{\"conversation_id\":null,"),
+            UsageKey::Conversation(Some(id)) => json.raw("{\"conversation_id\":").uuid(id.0).raw(","),
             UsageKey::Model(name) => json.raw("{\"model\":").string(name).raw(","),
             UsageKey::User(id) => json.raw("{\"user_id\":").string(id.as_str()).raw(","),
         };

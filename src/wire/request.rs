@@ -3,8 +3,10 @@
 //! `serde_json` first checks the whole body without recursion and without decoding, so unknown fields may have any depth.
 //! Then each known field is parsed on its own, so that one invalid field does not hide another.
 
+mod completion;
 mod conversations;
 
+pub(crate) use completion::CompletionRequest;
 pub use conversations::*;
 
 use crate::base::limits::*;

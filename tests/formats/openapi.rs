@@ -163,7 +163,8 @@ fn every_response_describes_its_request_id_and_media_type() {
         assert!(!keys(&response["content"]).is_empty(), "{response}");
     }
     for (status, response) in shared {
-        assert_eq!(response["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Error", "{status}");
+        let schema = if status == "openai" { "#/components/schemas/OpenAiError" } else { "#/components/schemas/Error" };
+        assert_eq!(response["content"]["application/json"]["schema"]["$ref"], schema, "{status}");
         let expected = match status.as_str() {
             "401" => set(["X-Request-Id", "WWW-Authenticate"]),
             "405" => set(["X-Request-Id", "Allow"]),

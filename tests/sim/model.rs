@@ -445,6 +445,7 @@ impl Model {
             CommandKind::SetPassword { .. }
             | CommandKind::Answer { .. }
             | CommandKind::AnswerMessage { .. }
+            | CommandKind::CountUsage(_)
             | CommandKind::CancelAnswers { .. } => {
                 unreachable!("runs have no passwords and no responders")
             }

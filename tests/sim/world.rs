@@ -375,7 +375,9 @@ impl World {
         match work {
             Work::Command(command) => self.submit(command),
             Work::Query(query) => self.ask((PendingQuery::new(query), false)),
-            Work::CancelAnswer { .. } => unreachable!("runs have no responders"),
+            Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. } => {
+                unreachable!("runs have no responders")
+            }
             Work::Password(_) => unreachable!("runs have no passwords"),
         }
     }

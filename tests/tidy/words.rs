@@ -47,7 +47,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
 ];
 
 /// Retired words that another protocol uses, each with the module that speaks it: a field of OpenAI's API.
-const FOREIGN: &[(&str, &str)] = &[("responder::openai", "refusal")];
+const FOREIGN: &[(&str, &str)] = &[("responder::openai", "refusal"), ("wire::openai", "refusal")];
 
 /// Names in code that are also ordinary English words.
 const IN_CODE: &[(&str, &str)] = &[

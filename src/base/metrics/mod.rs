@@ -93,7 +93,7 @@ label_values! {
 }
 
 /// Why requests were rejected: the values of the label `reason`. Any other reason counts as the last one.
-pub(crate) const REJECTION_REASONS: [&str; 26] = [
+pub(crate) const REJECTION_REASONS: [&str; 27] = [
     "bad_request",
     "host_not_served",
     "unauthorized",
@@ -119,6 +119,7 @@ pub(crate) const REJECTION_REASONS: [&str; 26] = [
     "database_unavailable",
     "database_error",
     "internal_error",
+    "completion_failed",
     "other",
 ];
 

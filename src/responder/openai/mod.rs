@@ -2,6 +2,7 @@
 
 mod chunk;
 mod error;
+mod passed;
 mod request;
 mod stream;
 mod text;

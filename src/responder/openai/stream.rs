@@ -6,14 +6,17 @@
 
 use super::chunk::{self, ChunkText, FinishKind, TextPlace};
 use super::error::{ErrorReport, find_error};
+use super::passed;
 use super::text::{HalfJoiner, ThinkSplitter, mark_lone_halves, without_foreign_json, without_marks};
 use crate::base::limits::*;
 use crate::config::types::Secret;
+use crate::domain::passing::PassingForm;
 use crate::responder::failure::printable;
 use crate::responder::redaction::redact;
 use crate::responder::{Completion, Failure};
 use crate::sse::decode::{DecodedEvent, Decoder};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Progress of an answer.
@@ -32,12 +35,14 @@ pub struct AnswerPieces {
     pub text: String,
     /// The model's reasoning.
     pub reasoning: String,
+    /// What is passed on, if the answer is: events, or the whole body.
+    pub passed: String,
 }
 
 impl AnswerPieces {
-    /// Bytes of the text and of the reasoning.
+    /// Bytes of all of it.
     pub(crate) fn bytes(&self) -> usize {
-        self.text.len() + self.reasoning.len()
+        self.text.len() + self.reasoning.len() + self.passed.len()
     }
 }
 
@@ -45,6 +50,8 @@ impl AnswerPieces {
 #[derive(Debug)]
 pub struct AnswerReader {
     form: BodyForm,
+    /// Set if the answer is passed on instead of its text.
+    passing: Option<PassingForm>,
     finished: Completion,
     /// The first bytes, to show them if nothing can be read.
     beginning: Vec<u8>,
@@ -88,6 +95,7 @@ impl AnswerReader {
     pub fn new(secrets: Arc<[Secret]>) -> AnswerReader {
         AnswerReader {
             form: BodyForm::Unknown,
+            passing: None,
             finished: Completion::default(),
             beginning: Vec::new(),
             text_bytes: 0,
@@ -106,6 +114,11 @@ impl AnswerReader {
             splitter: ThinkSplitter::Beginning(String::new()),
             secrets,
         }
+    }
+
+    /// This reader for an answer that is passed on in this form.
+    pub fn passing(self, form: PassingForm) -> AnswerReader {
+        AnswerReader { passing: Some(form), ..self }
     }
 
     /// What the model reported about the answer so far.
@@ -154,7 +167,12 @@ impl AnswerReader {
         if self.has_gap {
             return Err(self.unreadable("a part of the answer cannot be read"));
         }
-        if self.has_said { Ok(self.finished) } else { Err(Failure::empty(self.finished.finish_reason.as_deref())) }
+        // Calls of tools have no text.
+        if self.has_said || self.passing.is_some() {
+            Ok(self.finished)
+        } else {
+            Err(Failure::empty(self.finished.finish_reason.as_deref()))
+        }
     }
 
     /// Whether the model gave a reason for the end of its text. More text may follow.
@@ -205,7 +223,7 @@ impl AnswerReader {
             return Ok(());
         }
         match parse(data) {
-            Some(value) => self.read_value(&value, is_error, pieces),
+            Some(value) => self.read_value(&value, data, is_error, pieces),
             None if is_error || begins_like_an_error(data) => Err(ErrorReport::of_text(data).failure(&self.secrets)),
             None if data.contains('\n') => self.read_lines_of_event(data, is_whole, pieces),
             None => {
@@ -259,7 +277,7 @@ impl AnswerReader {
         if trimmed == "[DONE]" {
             self.is_done = true;
         } else if let Some(value) = parse(trimmed) {
-            self.read_value(&value, false, pieces)?;
+            self.read_value(&value, trimmed, false, pieces)?;
         } else if !self.is_readable {
             // The object has more than one line.
             self.form = BodyForm::Plain(line);
@@ -290,7 +308,7 @@ impl AnswerReader {
     fn end_json(&mut self, body: &[u8], whole: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(body);
         let error = match serde_json::from_str::<Value>(&mark_lone_halves(text.trim())) {
-            Ok(value) => return self.read_value(&value, false, pieces),
+            Ok(value) => return self.read_value(&value, text.trim(), false, pieces),
             // Lines before this one were an answer, whose end is judged by them.
             Err(_) if self.is_readable => return Ok(()),
             Err(error) => error,
@@ -301,14 +319,29 @@ impl AnswerReader {
         Err(self.unreadable("the answer is no JSON"))
     }
 
-    fn read_value(&mut self, value: &Value, is_error: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+    /// Reads a value, of which `raw` is the JSON text.
+    fn read_value(
+        &mut self,
+        value: &Value,
+        raw: &str,
+        is_error: bool,
+        pieces: &mut AnswerPieces,
+    ) -> Result<(), Failure> {
         match value {
-            Value::Array(values) => values.iter().try_for_each(|value| self.read_object(value, is_error, pieces)),
-            value => self.read_object(value, is_error, pieces),
+            Value::Array(values) => {
+                values.iter().try_for_each(|value| self.read_object(value, &value.to_string(), is_error, pieces))
+            }
+            value => self.read_object(value, raw, is_error, pieces),
         }
     }
 
-    fn read_object(&mut self, value: &Value, is_error: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+    fn read_object(
+        &mut self,
+        value: &Value,
+        raw: &str,
+        is_error: bool,
+        pieces: &mut AnswerPieces,
+    ) -> Result<(), Failure> {
         if self.is_done {
             return Ok(());
         }
@@ -323,17 +356,25 @@ impl AnswerReader {
         if let Some(report) = find_error(value, is_error) {
             return Err(report.failure(&self.secrets));
         }
+        let outer = value;
         let value = chunk::unwrapped(value);
         let choice = chunk::choice(value, self.is_json);
         self.note_model(value);
         chunk::note_usage(value, choice, &mut self.finished);
+        if let Some(form) = self.passing {
+            // What some gateways wrap around the object is not part of the protocol.
+            let raw = if std::ptr::eq(outer, value) { Cow::Borrowed(raw) } else { Cow::Owned(value.to_string()) };
+            passed::push(form, value, &raw, self.is_json, &mut pieces.passed)?;
+        }
         let Some(choice) = choice else { return Ok(()) };
         if let Some(report) = find_error(choice, false) {
             return Err(report.failure(&self.secrets));
         }
-        let (found, place) = chunk::text_of(choice, self.place);
-        self.place = place;
-        self.show(&found, pieces);
+        if self.passing.is_none() {
+            let (found, place) = chunk::text_of(choice, self.place);
+            self.place = place;
+            self.show(&found, pieces);
+        }
         self.has_choice = true;
         self.is_whole |= self.is_json && choice.get("delta").is_none() && value["done"] != false;
         self.note_finish_reason(value, choice)

@@ -1,11 +1,12 @@
 //! The inputs and the outputs of the scheduler.
 
+use super::PassingId;
 use crate::base::limits::{RESPONDER_PAGE_JOBS, RESPONDER_STEPS_PER_USER_MAX, RESPONDER_WAITING_PER_USER_MAX};
 use crate::base::memory_plan::MemoryPlan;
 use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage, JobRange};
 use crate::domain::command::ReplyTo;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::{ConversationId, MessageId, WorkspaceId};
+use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use crate::domain::result::CommandResult;
 use crate::domain::token_rules::TokenRules;
 use std::sync::Arc;
@@ -103,6 +104,15 @@ pub enum SchedulerInput {
         /// The store's result; `None` if a queue was full.
         result: Option<CommandResult>,
     },
+    /// A client wants an answer that is passed on.
+    PassingRequested {
+        /// The request.
+        id: PassingId,
+        /// The user.
+        user: UserId,
+    },
+    /// Such a request is over, or its client is gone.
+    PassingEnded(PassingId),
     /// The rules about users' tokens, at the start and after each change. Users whose tokens are all rejected get no answers.
     TokenRules(Arc<TokenRules>),
     /// Messages, conversations or workspaces were deleted.
@@ -184,6 +194,10 @@ pub enum SchedulerOutput {
         /// The job of the running answer, which is closed with the text so far.
         running: Option<AnswerJob>,
     },
+    /// Ask a model for an answer that is passed on. Next: [`SchedulerInput::PassingEnded`].
+    StartPassing(PassingId),
+    /// End such a request for this reason, if it is not over. It is not known here any more.
+    RejectPassing(PassingId, PassingRejection),
     /// The result of a cancel request.
     CancelResult(CommandResult),
     /// A cancel request without result: a queue was full.
@@ -201,6 +215,17 @@ pub struct CancelRequest {
     pub through: Option<JobId>,
     /// The number of answers that are cancelled.
     pub count: u64,
+}
+
+/// Why a request whose answer is passed on is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassingRejection {
+    /// Too many requests wait.
+    TooMany,
+    /// The user's tokens are all rejected.
+    Unauthorized,
+    /// The process ends.
+    Shutdown,
 }
 
 /// An answer that needs no model.

@@ -67,6 +67,8 @@ fn after(scheduler: &mut Scheduler, input: SchedulerInput, milliseconds: u64) ->
                 other => format!("{other:?}"),
             },
             SchedulerOutput::CancelDropped(_) => "dropped".to_owned(),
+            SchedulerOutput::StartPassing(PassingId(id)) => format!("pass {id}"),
+            SchedulerOutput::RejectPassing(PassingId(id), why) => format!("reject {id} {why:?}"),
         })
         .collect();
     scheduler.check_invariants();
@@ -353,5 +355,46 @@ fn after_a_stop_nothing_starts_and_what_runs_ends() {
     assert_eq!(after(&mut scheduler, SchedulerInput::Stop, 0), ["stop 1 Shutdown"]);
     assert!(!scheduler.is_stopped());
     assert!(after(&mut scheduler, ended(1, JobEnd::Closed), 0).is_empty());
+    assert!(scheduler.is_stopped());
+}
+
+fn requested(id: u64, user: &str) -> SchedulerInput {
+    SchedulerInput::PassingRequested { id: PassingId(id), user: UserId::new(user).unwrap() }
+}
+
+#[test]
+fn requests_to_pass_on_and_jobs_share_the_slots() {
+    let mut scheduler = idle();
+    // A user has two slots, for both kinds together.
+    assert_eq!(after(&mut scheduler, requested(1, "a"), 0), ["pass 1"]);
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(10, "a", 1)]), 0), ["start 10"]);
+    assert!(after(&mut scheduler, requested(2, "a"), 0).is_empty());
+    assert!(after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(11, "a", 2)]), 0).is_empty());
+    // All users have three.
+    assert_eq!(after(&mut scheduler, requested(3, "b"), 0), ["pass 3"]);
+    assert!(after(&mut scheduler, requested(4, "c"), 0).is_empty());
+    // The kinds take turns.
+    assert_eq!(after(&mut scheduler, SchedulerInput::PassingEnded(PassingId(1)), 0).len(), 1);
+    let two = [
+        after(&mut scheduler, ended(10, JobEnd::Closed), 0),
+        after(&mut scheduler, SchedulerInput::PassingEnded(PassingId(3)), 0),
+    ]
+    .concat();
+    assert_eq!(two.len(), 2, "{two:?}");
+    assert_eq!(scheduler.running_jobs(), 3);
+}
+
+#[test]
+fn requests_of_a_user_whose_tokens_are_rejected_end() {
+    let mut scheduler = idle();
+    assert_eq!(after(&mut scheduler, requested(1, "a"), 0), ["pass 1"]);
+    assert_eq!(after(&mut scheduler, requested(2, "b"), 0), ["pass 2"]);
+    let mut rules = TokenRules::default();
+    rules.set(UserId::new("a").unwrap(), Some(TokenRule::RejectAll));
+    let rules = SchedulerInput::TokenRules(Arc::new(rules));
+    assert_eq!(after(&mut scheduler, rules, 0), ["reject 1 Unauthorized"]);
+    assert_eq!(after(&mut scheduler, requested(3, "a"), 0), ["reject 3 Unauthorized"]);
+    assert_eq!(after(&mut scheduler, SchedulerInput::Stop, 0), ["reject 2 Shutdown"]);
+    assert_eq!(after(&mut scheduler, requested(4, "b"), 0), ["reject 4 Shutdown"]);
     assert!(scheduler.is_stopped());
 }

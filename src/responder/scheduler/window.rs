@@ -10,7 +10,7 @@
 //! after `through`.
 
 use crate::domain::answer_job::{AnswerJob, JobId, JobPage, JobRange, UserJobPage, UserKey};
-use crate::domain::id::ConversationId;
+use crate::domain::id::{ConversationId, UserId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -100,6 +100,11 @@ impl JobWindow {
         self.waiting
     }
 
+    /// Number of running jobs.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
     /// Adds a job that does not run, unless it has to stay in the table.
     pub(super) fn add(&mut self, job: AnswerJob) {
         let comes_later =
@@ -116,14 +121,21 @@ impl JobWindow {
         }
     }
 
-    /// The next action, where `is_busy` tells whether a job of a conversation runs.
-    pub(super) fn next(&self, is_busy: impl Fn(ConversationId) -> bool) -> Next {
-        let has_slot = self.running < self.limits.running_max;
+    /// The next action, where `is_busy` tells whether a job of a conversation runs, and `taken` how many slots others have of all, or
+    /// of those of one user.
+    pub(super) fn next(
+        &self,
+        is_busy: impl Fn(ConversationId) -> bool,
+        taken: impl Fn(Option<&UserId>) -> usize,
+    ) -> Next {
+        let has_slot = self.running + taken(None) < self.limits.running_max;
         for (key, user) in self.known().take_while(|_| has_slot) {
-            if user.running.len() >= self.limits.running_per_user_max as usize {
+            let first = user.waiting.values().next();
+            let running = user.running.len() + first.map_or(0, |job| taken(Some(&job.user)));
+            if running >= self.limits.running_per_user_max as usize {
                 continue;
             }
-            match (user.waiting.values().next(), user.through) {
+            match (first, user.through) {
                 (Some(job), _) if is_busy(job.conversation_id) => return Next::Hold(job.clone()),
                 (Some(job), _) => return Next::Start(job.clone()),
                 (None, Some(after)) => return self.unless_listing(JobRange::User { user: key, after }),

@@ -11,6 +11,7 @@
 use super::{Timeouts, Transport, Upstream};
 use crate::base::limits::{UPSTREAM_BODY_BYTES_MAX, UPSTREAM_ERROR_BYTES_MAX, UPSTREAM_HEAD_BYTES_MAX};
 use crate::base::time::MonoTime;
+use crate::domain::passing::PassingForm;
 use crate::http1::body::BodyReader;
 use crate::http1::response_parse::{BodyEnd, ReceivedHead, parse_response_head};
 use crate::responder::openai::{AnswerPieces, AnswerReader, ReadProgress};
@@ -57,19 +58,25 @@ enum HttpState {
 }
 
 impl UpstreamRequest {
-    /// A request that sends a request with this body as soon as its socket is connected. All of it ends before `deadline`.
+    /// A request that sends this body as soon as its socket is connected. All of it ends before `deadline`. `passing` is set if the
+    /// answer is passed on in this form.
     ///
     /// # Errors
     /// Fails if no encrypted connection can be prepared.
     pub(crate) fn new(
         upstream: &Upstream,
         body: &[u8],
+        passing: Option<PassingForm>,
         now: MonoTime,
         deadline: Option<MonoTime>,
     ) -> Result<UpstreamRequest, Failure> {
         let settings = upstream.settings();
         let transport = upstream.transport().map_err(|error| Failure::connect().with_detail(error))?;
         let reader = AnswerReader::new(Arc::clone(upstream.secrets()));
+        let reader = match passing {
+            Some(form) => reader.passing(form),
+            None => reader,
+        };
         let mut request = UpstreamRequest {
             transport,
             timeouts: settings.timeouts,
@@ -185,6 +192,13 @@ impl UpstreamRequest {
                 })
             }
             HttpState::ErrorBody { head, received, .. } => Some(ResponseEnd::Rejected { head, body: received }),
+        }
+    }
+
+    /// The socket is read again, after a time in which it was not.
+    pub(crate) fn resumed(&mut self, now: MonoTime) {
+        if matches!(self.state, HttpState::Body { .. }) {
+            self.wait(self.timeouts.between_bytes_milliseconds, now);
         }
     }
 

@@ -2,20 +2,29 @@
 //!
 //! Invariant: every answer in `dirty` is polled before the thread waits, and `timers` has the next deadline of every other.
 
-use super::port::{AnswerId, DriverRequest, ResponderInput, ResponderPort, cancel_command, step_command};
-use super::sockets::{SocketEvent, SocketId, UpstreamSockets};
+use super::port::{
+    AnswerId, DriverRequest, ResponderInput, ResponderPort, cancel_command, step_command, usage_command,
+};
+use super::sockets::{Reading, SocketEvent, SocketId, UpstreamSockets};
+use super::task::Task;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::shares::Shares;
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
+use crate::domain::command::ReplyTo;
+use crate::domain::completion_error::CompletionError;
 use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
 use crate::domain::live_answer::LiveAnswer;
+use crate::domain::passing::{PassingControl, PassingRequest};
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
 use crate::responder::answer::{Answer, AnswerEffect, cancel_step, cancelled_answer, immediate_step};
-use crate::responder::scheduler::{Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
+use crate::responder::passed_answer::{PassedAnswer, PassedEffect};
+use crate::responder::scheduler::{
+    PassingId, PassingRejection, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,
+};
 use crate::responder::{Completion, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::workers::Workers;
@@ -43,6 +52,8 @@ pub(crate) struct Driver {
     answers: HashMap<AnswerId, RunningAnswer>,
     /// The answer to each job that has one.
     jobs: HashMap<JobId, AnswerId>,
+    /// The answer that is passed on to each connection that waits for one.
+    passed: HashMap<ReplyTo, AnswerId>,
     next_answer: u64,
     /// The answer of each socket.
     by_socket: HashMap<SocketId, AnswerId>,
@@ -63,7 +74,7 @@ pub(crate) struct Driver {
 }
 
 struct RunningAnswer {
-    answer: Answer,
+    task: Task,
     socket: Option<SocketId>,
     is_dirty: bool,
     /// Its entry in the timers.
@@ -83,6 +94,7 @@ impl Driver {
             scheduler: Scheduler::new(limits),
             answers: HashMap::new(),
             jobs: HashMap::new(),
+            passed: HashMap::new(),
             next_answer: 0,
             by_socket: HashMap::new(),
             dirty: VecDeque::new(),
@@ -138,7 +150,7 @@ impl Driver {
             self.timers.pop_first();
             if let Some(running) = self.answers.get_mut(&id) {
                 running.timer = None;
-                running.answer.tick(now);
+                running.task.tick(now);
                 self.mark_dirty(id);
             }
         }
@@ -161,6 +173,8 @@ impl Driver {
                 self.with_answer(id, |answer| answer.history_read(history, now));
             }
             ResponderInput::Stored(id, result) => self.with_answer(id, |answer| answer.stored(result, now)),
+            ResponderInput::Pass(request) => self.pass(*request),
+            ResponderInput::ControlPassing { to, control } => self.control_passing(to, control),
             ResponderInput::Resolved(addresses) => {
                 let mut happened = Vec::new();
                 self.sockets.resolved(addresses, now, &mut happened);
@@ -208,6 +222,18 @@ impl Driver {
                 let to = self.port.reserve(DriverRequest::CancelAll(request));
                 self.workers.submit_now(&holder, cancel_command(&request, to, running));
             }
+            SchedulerOutput::StartPassing(PassingId(id)) => {
+                let (random, now) = (Random::new(self.random.next_u64()), self.clock.now());
+                self.with_passed(AnswerId(id), |answer| answer.start(random, now));
+            }
+            SchedulerOutput::RejectPassing(PassingId(id), why) => {
+                let error = match why {
+                    PassingRejection::TooMany => CompletionError::too_many_waiting(),
+                    PassingRejection::Unauthorized => CompletionError::token_ended(),
+                    PassingRejection::Shutdown => CompletionError::shutting_down(),
+                };
+                self.with_passed(AnswerId(id), |answer| answer.stop(error));
+            }
             SchedulerOutput::CancelResult(result) => self.workers.replies.command_result(result),
             SchedulerOutput::CancelDropped(to) => self.workers.replies.dropped(to),
         }
@@ -216,21 +242,57 @@ impl Driver {
     /// The text of the running answer to a job, and what the model reported about it.
     fn running_answer(&self, job: &AnswerJob) -> (LiveAnswer, Completion) {
         let running = self.jobs.get(&job.key).and_then(|id| self.answers.get(id));
-        running.map(|running| (running.answer.live().clone(), running.answer.completion())).unwrap_or_default()
+        match running.map(|running| &running.task) {
+            Some(Task::Answer(answer)) => (answer.live().clone(), answer.completion()),
+            Some(Task::Passed(_)) | None => Default::default(),
+        }
     }
 
     fn start_answer(&mut self, job: AnswerJob) {
         let upstream = self.model.upstream.clone().expect("jobs for a model start only if one is configured");
-        let id = AnswerId(self.next_answer);
-        self.next_answer += 1;
-        self.jobs.insert(job.key, id);
+        let job_id = job.key;
         let mut answer = Answer::new(job, upstream, Random::new(self.random.next_u64()));
         answer.set_clock(self.clock.now());
-        self.answers.insert(
-            id,
-            RunningAnswer { answer, socket: None, is_dirty: false, timer: None, held_bytes: 0, gives_way: false },
-        );
+        let id = self.insert(Task::Answer(answer));
+        self.jobs.insert(job_id, id);
+    }
+
+    /// Takes a request whose answer is passed on. It waits until it is its turn.
+    fn pass(&mut self, request: PassingRequest) {
+        let (to, user) = (request.to, request.actor.id.clone());
+        let Some(upstream) = self.model.upstream.clone() else {
+            // Settings that were reloaded offer models for which this process has no upstream.
+            request.pipe.end(Err(CompletionError::new(503, "service_unavailable", "The server has no model")));
+            return self.workers.replies.piped(to);
+        };
+        let id = self.insert(Task::Passed(PassedAnswer::new(request, upstream)));
+        self.passed.insert(to, id);
+        self.schedule(SchedulerInput::PassingRequested { id: PassingId(id.0), user });
+    }
+
+    /// Takes what a connection says of an answer that is passed on to it.
+    fn control_passing(&mut self, to: ReplyTo, control: PassingControl) {
+        let Some(id) = self.passed.get(&to).copied() else { return };
+        let now = self.now();
+        match control {
+            PassingControl::Abort => self.with_passed(id, |answer| answer.stop(CompletionError::shutting_down())),
+            PassingControl::Resume => {
+                self.with_passed(id, |answer| answer.resume(now));
+                if let Some(socket) = self.answers.get(&id).and_then(|running| running.socket) {
+                    self.sockets.resume(socket);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, task: Task) -> AnswerId {
+        let id = AnswerId(self.next_answer);
+        self.next_answer += 1;
+        let running =
+            RunningAnswer { task, socket: None, is_dirty: false, timer: None, held_bytes: 0, gives_way: false };
+        self.answers.insert(id, running);
         self.mark_dirty(id);
+        id
     }
 
     /// Submits a step of an answer, in the share of the user whose message is answered.
@@ -244,15 +306,22 @@ impl Driver {
         let now = self.now();
         let Some(running) = self.answers.get_mut(&id) else { return };
         running.is_dirty = false;
-        while let Some(running) = self.answers.get_mut(&id)
-            && let Some(effect) = running.answer.poll(now)
-        {
-            self.apply_effect(id, effect, now);
+        while let Some(running) = self.answers.get_mut(&id) {
+            match &mut running.task {
+                Task::Answer(answer) => match answer.poll(now) {
+                    Some(effect) => self.apply_effect(id, effect, now),
+                    None => break,
+                },
+                Task::Passed(answer) => match answer.poll(now) {
+                    Some(effect) => self.apply_passed_effect(id, effect, now),
+                    None => break,
+                },
+            }
         }
         self.write(id);
         self.count_held(id);
         let Some(running) = self.answers.get_mut(&id) else { return };
-        let timeout = running.answer.poll_timeout();
+        let timeout = running.task.poll_timeout();
         if running.timer != timeout {
             if let Some(at) = running.timer {
                 self.timers.remove(&(at, id));
@@ -260,66 +329,67 @@ impl Driver {
             running.timer = timeout;
             self.timers.extend(timeout.map(|at| (at, id)));
         }
-        if let Some(end) = running.answer.end() {
-            let job = running.answer.job().key;
-            self.held.remove(&running.answer.job().user, running.held_bytes);
-            self.answers.remove(&id);
-            self.jobs.remove(&job);
-            self.schedule(SchedulerInput::AnswerEnded { job, end });
+        let ended = match &running.task {
+            Task::Answer(answer) => answer.end().map(|end| SchedulerInput::AnswerEnded { job: answer.job().key, end }),
+            Task::Passed(answer) => answer.is_over().then_some(SchedulerInput::PassingEnded(PassingId(id.0))),
+        };
+        if let Some(ended) = ended {
+            self.remove(id);
+            self.schedule(ended);
         }
+    }
+
+    fn remove(&mut self, id: AnswerId) {
+        let Some(running) = self.answers.remove(&id) else { return };
+        self.held.remove(running.task.user(), running.held_bytes);
+        match running.task {
+            Task::Answer(answer) => self.jobs.remove(&answer.job().key),
+            Task::Passed(answer) => self.passed.remove(&answer.passing().to),
+        };
     }
 
     /// Counts what an answer holds. If all answers hold too much, the largest of the user who has most gives way, unless it is
     /// the only one.
     fn count_held(&mut self, id: AnswerId) {
         let Some(running) = self.answers.get_mut(&id).filter(|running| !running.gives_way) else { return };
-        let (user, bytes) = (running.answer.job().user.clone(), running.answer.held_bytes());
+        let (user, bytes) = (running.task.user().clone(), running.task.held_bytes());
         self.held.remove(&user, running.held_bytes);
         self.held.add(&user, bytes);
         running.held_bytes = bytes;
         while self.answers.len() > 1
             && let Some(largest) = self.held.largest_if_over(&user)
         {
-            let of_user = self.answers.iter_mut().filter(|(_, running)| running.answer.job().user == largest);
+            let of_user = self.answers.iter_mut().filter(|(_, running)| *running.task.user() == largest);
             let Some((id, running)) = of_user.max_by_key(|(_, running)| running.held_bytes) else { return };
             // What it still holds until it is stored is not counted any more.
             self.held.remove(&largest, std::mem::take(&mut running.held_bytes));
             running.gives_way = true;
-            running.answer.give_way();
+            match &mut running.task {
+                Task::Answer(answer) => answer.give_way(),
+                Task::Passed(answer) => answer.give_way(),
+            }
             let id = *id;
             self.mark_dirty(id);
         }
     }
 
     fn apply_effect(&mut self, id: AnswerId, effect: AnswerEffect, now: MonoTime) {
-        let Some(running) = self.answers.get_mut(&id) else { return };
+        let Some(RunningAnswer { task: Task::Answer(answer), .. }) = self.answers.get_mut(&id) else { return };
         match effect {
             AnswerEffect::ReadHistory => {
-                let job = running.answer.job();
+                let job = answer.job();
                 let reply_to = self.port.reserve(DriverRequest::History(id));
                 let kind = QueryKind::History {
                     job: job.key,
                     limit: self.model.history + 1,
-                    bytes_max: running.answer.upstream().context_bytes_max(),
+                    bytes_max: answer.upstream().context_bytes_max(),
                 };
                 self.workers.ask(Query { reply_to, caller: job.user.clone(), kind });
             }
-            AnswerEffect::Connect => {
-                let mut happened = Vec::new();
-                let address = &running.answer.upstream().settings().address;
-                let socket = self.sockets.connect(address, now, &mut happened);
-                running.socket = Some(socket);
-                self.by_socket.insert(socket, id);
-                happened.into_iter().for_each(|event| self.socket_event(event));
-            }
-            AnswerEffect::Close => {
-                if let Some(socket) = running.socket.take() {
-                    self.by_socket.remove(&socket);
-                    self.sockets.close(socket);
-                }
-            }
+            AnswerEffect::Connect => self.connect(id, now),
+            AnswerEffect::Close => self.disconnect(id),
             AnswerEffect::Store(step) => {
-                let job = running.answer.job().clone();
+                let job = answer.job().clone();
                 self.submit(&job, step, DriverRequest::Step(id));
             }
             AnswerEffect::Report(change) => {
@@ -330,13 +400,44 @@ impl Driver {
         }
     }
 
+    fn apply_passed_effect(&mut self, id: AnswerId, effect: PassedEffect, now: MonoTime) {
+        let Some(RunningAnswer { task: Task::Passed(answer), .. }) = self.answers.get(&id) else { return };
+        match effect {
+            PassedEffect::Connect => self.connect(id, now),
+            PassedEffect::Close => self.disconnect(id),
+            PassedEffect::Announce => self.workers.replies.piped(answer.passing().to),
+            PassedEffect::Count(usage) => {
+                let reply_to = self.port.reserve(DriverRequest::CountUsage);
+                let command = usage_command(answer.passing(), reply_to, usage);
+                self.workers.submit_now(&Holder::User(command.actor.id.clone()), command);
+            }
+        }
+    }
+
+    fn connect(&mut self, id: AnswerId, now: MonoTime) {
+        let Some(running) = self.answers.get_mut(&id) else { return };
+        let mut happened = Vec::new();
+        let address = &running.task.upstream().settings().address;
+        let socket = self.sockets.connect(address, now, &mut happened);
+        running.socket = Some(socket);
+        self.by_socket.insert(socket, id);
+        happened.into_iter().for_each(|event| self.socket_event(event));
+    }
+
+    fn disconnect(&mut self, id: AnswerId) {
+        if let Some(socket) = self.answers.get_mut(&id).and_then(|running| running.socket.take()) {
+            self.by_socket.remove(&socket);
+            self.sockets.close(socket);
+        }
+    }
+
     /// Writes what an answer has for its socket.
     fn write(&mut self, id: AnswerId) {
-        let Some(RunningAnswer { answer, socket: Some(socket), .. }) = self.answers.get_mut(&id) else { return };
-        while !answer.outgoing().is_empty() {
-            match self.sockets.write(*socket, answer.outgoing()) {
+        let Some(RunningAnswer { task, socket: Some(socket), .. }) = self.answers.get_mut(&id) else { return };
+        while !task.outgoing().is_empty() {
+            match self.sockets.write(*socket, task.outgoing()) {
                 Some(0) => return,
-                written => answer.wrote(written),
+                written => task.wrote(written),
             }
         }
     }
@@ -345,12 +446,13 @@ impl Driver {
         let now = self.now();
         let (answers, by_socket, dirty) = (&mut self.answers, &self.by_socket, &mut self.dirty);
         self.sockets.read(happened, |socket, bytes| {
-            let Some(id) = by_socket.get(&socket) else { return };
-            let Some(running) = answers.get_mut(id) else { return };
-            running.answer.received(bytes, now);
+            let Some(id) = by_socket.get(&socket) else { return Reading::On };
+            let Some(running) = answers.get_mut(id) else { return Reading::On };
+            running.task.received(bytes, now);
             if !std::mem::replace(&mut running.is_dirty, true) {
                 dirty.push_back(*id);
             }
+            if running.task.is_paused() { Reading::Paused } else { Reading::On }
         });
     }
 
@@ -359,22 +461,39 @@ impl Driver {
         let Some(id) = self.by_socket.get(&socket).copied() else { return };
         let now = self.now();
         match event {
-            SocketEvent::Connected(_) => self.with_answer(id, |answer| answer.connected(now)),
+            SocketEvent::Connected(_) => self.with_task(id, |task| task.connected(now)),
             SocketEvent::Writable(_) => self.mark_dirty(id),
             SocketEvent::Closed(_, error) => {
                 self.by_socket.remove(&socket);
                 if let Some(running) = self.answers.get_mut(&id) {
                     running.socket = None;
                 }
-                self.with_answer(id, |answer| answer.disconnected(error, now));
+                self.with_task(id, |task| task.disconnected(error, now));
             }
         }
     }
 
     /// Lets something happen to an answer, which is polled afterwards. An answer that is over is ignored.
     fn with_answer(&mut self, id: AnswerId, step: impl FnOnce(&mut Answer)) {
+        self.with_task(id, |task| {
+            if let Task::Answer(answer) = task {
+                step(answer);
+            }
+        });
+    }
+
+    /// The same for an answer that is passed on.
+    fn with_passed(&mut self, id: AnswerId, step: impl FnOnce(&mut PassedAnswer)) {
+        self.with_task(id, |task| {
+            if let Task::Passed(answer) = task {
+                step(answer);
+            }
+        });
+    }
+
+    fn with_task(&mut self, id: AnswerId, step: impl FnOnce(&mut Task)) {
         if let Some(running) = self.answers.get_mut(&id) {
-            step(&mut running.answer);
+            step(&mut running.task);
             self.mark_dirty(id);
         }
     }

@@ -7,6 +7,7 @@
 mod driver;
 mod port;
 mod sockets;
+mod task;
 
 pub(crate) use driver::{Driver, Model};
 pub(crate) use port::ResponderPort;

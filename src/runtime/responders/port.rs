@@ -9,11 +9,13 @@ use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::id::{ConversationId, MessageId};
+use crate::domain::passing::{PassingControl, PassingRequest};
 use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::{Credential, TokenRules};
+use crate::domain::usage::TokenUsage;
 use crate::responder::answer::StoreResult;
 use crate::responder::scheduler::{CancelRequest, Deletion, SchedulerInput};
 use std::collections::{HashMap, VecDeque};
@@ -83,6 +85,15 @@ pub enum ResponderInput {
     HistoryRead(AnswerId, StoreResult<History>),
     /// The result of a step of an answer, with the id of the answer's message.
     Stored(AnswerId, StoreResult<Option<MessageId>>),
+    /// A request whose answer is passed on.
+    Pass(Box<PassingRequest>),
+    /// A word about such a request.
+    ControlPassing {
+        /// The connection of the request.
+        to: ReplyTo,
+        /// The word.
+        control: PassingControl,
+    },
     /// The addresses of the upstream's host, or why there are none.
     Resolved(Result<Vec<SocketAddr>, String>),
 }
@@ -106,12 +117,14 @@ pub enum DriverRequest {
     History(AnswerId),
     /// A step of an answer.
     Step(AnswerId),
+    /// The tokens of an answer that was passed on.
+    CountUsage,
 }
 
 impl DriverRequest {
-    /// The input that the reply makes.
-    pub fn input(self, reply: StoreReply) -> ResponderInput {
-        ResponderInput::Scheduler(match self {
+    /// The input that the reply makes, if it makes one.
+    pub fn input(self, reply: StoreReply) -> Option<ResponderInput> {
+        Some(ResponderInput::Scheduler(match self {
             DriverRequest::AnswerAtOnce(job) => {
                 SchedulerInput::AnsweredAtOnce { job, is_closed: reply.of_step() != StoreResult::Unavailable }
             }
@@ -132,10 +145,16 @@ impl DriverRequest {
                     QueryResult::History(history) => Some(*history),
                     _ => None,
                 });
-                return ResponderInput::HistoryRead(answer, history);
+                return Some(ResponderInput::HistoryRead(answer, history));
             }
-            DriverRequest::Step(answer) => return ResponderInput::Stored(answer, reply.of_step()),
-        })
+            DriverRequest::Step(answer) => return Some(ResponderInput::Stored(answer, reply.of_step())),
+            DriverRequest::CountUsage => {
+                if !matches!(reply, StoreReply::CommandResult(CommandResult { result: Ok(_), .. })) {
+                    log::warn!("the tokens of an answer that was passed on are not counted: {reply:?}");
+                }
+                return None;
+            }
+        }))
     }
 }
 
@@ -200,6 +219,16 @@ impl ResponderPort {
         self.push_reserved(SchedulerInput::CancelRequested { to, conversation_id });
     }
 
+    /// Requests an answer that is passed on. These requests are bounded by the number of connections.
+    pub(crate) fn pass(&self, request: Box<PassingRequest>) {
+        self.append(ResponderInput::Pass(request), usize::MAX);
+    }
+
+    /// Passes on what a connection says of its request.
+    pub(crate) fn control_passing(&self, to: ReplyTo, control: PassingControl) {
+        self.append(ResponderInput::ControlPassing { to, control }, usize::MAX);
+    }
+
     /// Stops the responders.
     pub(crate) fn stop(&self) {
         self.push_reserved(SchedulerInput::Stop);
@@ -234,8 +263,8 @@ impl ResponderPort {
     /// Delivers a reply to the request that waits for it.
     pub(crate) fn deliver(&self, to: ReplyTo, reply: StoreReply) {
         let request = self.state().requests.remove(&to.slot);
-        if let Some(request) = request {
-            self.append(request.input(reply), usize::MAX);
+        if let Some(input) = request.and_then(|request| request.input(reply)) {
+            self.append(input, usize::MAX);
         }
     }
 
@@ -280,6 +309,17 @@ pub fn cancel_command(request: &CancelRequest, reply_to: ReplyTo, running: Optio
         correlation_id: Arc::default(),
         idempotency: None,
         kind: CommandKind::CancelAnswers { conversation: conversation_id, running: running.map(Box::new), through },
+    }
+}
+
+/// The command that counts the tokens of an answer that was passed on.
+pub(super) fn usage_command(request: &PassingRequest, reply_to: ReplyTo, usage: TokenUsage) -> Command {
+    Command {
+        reply_to,
+        actor: request.actor.clone(),
+        correlation_id: Arc::clone(&request.correlation_id),
+        idempotency: None,
+        kind: CommandKind::CountUsage(usage),
     }
 }
 

@@ -40,6 +40,15 @@ pub(super) enum SocketEvent {
     Closed(SocketId, Option<String>),
 }
 
+/// Whether a socket is to be read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// As soon as it has bytes.
+    On,
+    /// Not before [`UpstreamSockets::resume`].
+    Paused,
+}
+
 /// The sockets.
 pub(super) struct UpstreamSockets {
     poll: Poll,
@@ -57,6 +66,7 @@ struct UpstreamSocket {
     in_readable: bool,
     /// The peer ended its side, so that a short read may not be the last.
     read_closed: bool,
+    is_paused: bool,
 }
 
 enum SocketState {
@@ -104,8 +114,10 @@ impl UpstreamSockets {
     ) -> SocketId {
         let id = SocketId(self.next_token);
         self.next_token += 1;
-        self.sockets
-            .insert(id, UpstreamSocket { state: SocketState::Resolving, in_readable: false, read_closed: false });
+        self.sockets.insert(
+            id,
+            UpstreamSocket { state: SocketState::Resolving, in_readable: false, read_closed: false, is_paused: false },
+        );
         if let Ok(ip) = address.host.parse::<IpAddr>() {
             self.dial(id, VecDeque::from([SocketAddr::new(ip, address.port)]), "no address".to_owned(), happened);
         } else if now < self.addresses.known_until {
@@ -210,7 +222,10 @@ impl UpstreamSockets {
                 happened.push(SocketEvent::Writable(id));
             }
             socket.read_closed |= event.is_read_closed() || event.is_error();
-            if (event.is_readable() || socket.read_closed) && !std::mem::replace(&mut socket.in_readable, true) {
+            if (event.is_readable() || socket.read_closed)
+                && !socket.is_paused
+                && !std::mem::replace(&mut socket.in_readable, true)
+            {
                 self.readable.push_back(id);
             }
         }
@@ -220,14 +235,29 @@ impl UpstreamSockets {
         Ok(())
     }
 
-    /// Reads once from each readable socket, and passes the bytes to `take`.
-    pub(super) fn read(&mut self, happened: &mut Vec<SocketEvent>, mut take: impl FnMut(SocketId, &[u8])) {
+    /// Reads on from a socket that was paused.
+    pub(super) fn resume(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(&id)
+            && std::mem::take(&mut socket.is_paused)
+            && !std::mem::replace(&mut socket.in_readable, true)
+        {
+            self.readable.push_back(id);
+        }
+    }
+
+    /// Reads once from each readable socket, and passes the bytes to `take`, which says whether to read on.
+    pub(super) fn read(&mut self, happened: &mut Vec<SocketEvent>, mut take: impl FnMut(SocketId, &[u8]) -> Reading) {
         for _ in 0..self.readable.len() {
             let Some(id) = self.readable.pop_front() else { return };
             let Some(socket) = self.sockets.get_mut(&id) else { continue };
             let SocketState::Open(stream) = &mut socket.state else { continue };
             let end = match stream.read(&mut self.scratch) {
                 Ok(0) => Some(None),
+                Ok(read) if take(id, &self.scratch[..read]) == Reading::Paused => {
+                    // What it has is read after `resume`, whether it is reported meanwhile or not.
+                    (socket.is_paused, socket.in_readable) = (true, false);
+                    continue;
+                }
                 Ok(read) => {
                     if read == self.scratch.len() || socket.read_closed {
                         self.readable.push_back(id);
@@ -235,7 +265,6 @@ impl UpstreamSockets {
                         // A short read has taken everything, and the next bytes are reported.
                         socket.in_readable = false;
                     }
-                    take(id, &self.scratch[..read]);
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => None,

@@ -65,6 +65,8 @@ impl Workers {
                 displaced.into_iter().for_each(|job| self.replies.dropped(job.reply_to));
             }
             Work::CancelAnswer { reply_to: to, conversation_id } => self.replies.responders.cancel(to, conversation_id),
+            Work::Pass(request) => self.replies.responders.pass(request),
+            Work::ControlPassing { to, control } => self.replies.responders.control_passing(to, control),
         }
     }
 

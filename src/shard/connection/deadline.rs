@@ -57,6 +57,8 @@ pub(in crate::shard) enum Expiry {
     HealthTimeout,
     /// The stream has something to do: call `Subscriber::tick`.
     TickStream,
+    /// The answer that is passed on is silent: call `tick_passing`.
+    TickPassing,
     /// Measure how many bytes the kernel has not delivered, and pass the number to `Connection::drain_measured`.
     MeasureDrain,
 }
@@ -103,6 +105,13 @@ impl Connection {
                 (after(HEALTH_TIMEOUT_MILLISECONDS), Expiry::HealthTimeout)
             }
             Phase::Waiting(_) => return None,
+            Phase::Passing(passed) => match (passed.comment_at(), self.waits_for_reader) {
+                (Some(at), true) => (at.min(stalls_at), Expiry::TickPassing),
+                (None, true) => (stalls_at, Expiry::Close),
+                (Some(at), false) => (at, Expiry::TickPassing),
+                // The responders always end an answer.
+                (None, false) => return None,
+            },
             // Nothing follows what waits, but a part of it may have to be read again.
             Phase::Stream(stream) if stream.has_ended() => match stream.retry_at() {
                 Some(retry_at) => (retry_at.min(stalls_at), Expiry::TickStream),

@@ -17,6 +17,7 @@ pub(super) use deadline::{DrainNotice, Expiry};
 use crate::base::time::MonoTime;
 use crate::domain::holder::{Holder, network_of};
 use crate::http1::body::BodyReader;
+use crate::shard::request::passing::PassedResponse;
 use crate::shard::request::pending::{PendingRequest, ReceivingRequest};
 use crate::shard::subscription::subscriber::Subscriber;
 use held::HeldBytes;
@@ -74,6 +75,8 @@ pub(super) enum Effect {
     ReadOn,
     /// Bytes of a stream were written: fill its outbox, or end it.
     StreamWritten,
+    /// Bytes of an answer that is passed on were written: fill its outbox.
+    PassedWritten,
     /// Unsubscribe the stream, if it is one, and call `begin_closing`.
     BeginClosing,
     /// End our side of the socket.
@@ -126,7 +129,7 @@ impl Connection {
         match &self.phase {
             Phase::Closing { .. } => true,
             Phase::Stream(stream) => stream.has_ended(),
-            Phase::Head | Phase::Body(_) | Phase::Discard(_) | Phase::Waiting(_) => false,
+            Phase::Head | Phase::Body(_) | Phase::Discard(_) | Phase::Waiting(_) | Phase::Passing(_) => false,
         }
     }
 
@@ -160,7 +163,8 @@ impl Connection {
 
     /// The bytes of responses that wait for the peer, after the socket did not take all at once.
     fn waiting_response_bytes(&self) -> usize {
-        if self.is_stream() || self.outbox.is_empty() { 0 } else { self.response_bytes }
+        let has_own_budget = matches!(self.phase, Phase::Stream(_) | Phase::Passing(_));
+        if has_own_budget || self.outbox.is_empty() { 0 } else { self.response_bytes }
     }
 
     /// The stream and its outbox, in phase `Stream`.
@@ -202,6 +206,48 @@ impl Connection {
         self.input = Vec::new();
     }
 
+    /// A request was handed to the responders, whose answer is passed on.
+    pub(super) fn begin_passing(&mut self, response: Box<PassedResponse>, now: MonoTime) {
+        self.leave_head(Phase::Passing(response), now);
+    }
+
+    /// The response that an answer is passed on to, in phase `Passing`.
+    pub(super) fn passing(&self) -> Option<&PassedResponse> {
+        match &self.phase {
+            Phase::Passing(response) => Some(response),
+            _ => None,
+        }
+    }
+
+    /// The same to change, and its outbox. Follow with `output_queued`.
+    pub(super) fn passing_mut(&mut self) -> Option<(&mut PassedResponse, &mut Outbox)> {
+        match &mut self.phase {
+            Phase::Passing(response) => Some((response, &mut self.outbox)),
+            _ => None,
+        }
+    }
+
+    /// The stream has ended without a byte of output. Follow with a response.
+    pub(super) fn end_stream(&mut self, now: MonoTime) {
+        if matches!(self.phase, Phase::Stream(_)) {
+            (self.phase, self.since) = (Phase::Head, now);
+        }
+    }
+
+    /// The answer is over. Follow with a response, or with `resume_reading` or `begin_closing` if all of it is queued.
+    pub(super) fn end_passing(&mut self, now: MonoTime) -> Option<Box<PassedResponse>> {
+        match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Passing(response) => {
+                self.since = now;
+                Some(response)
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
     fn leave_head(&mut self, next: Phase, now: MonoTime) {
         assert!(matches!(self.phase, Phase::Head), "a request follows the response to the one before it");
         self.phase = next;
@@ -234,7 +280,8 @@ impl Connection {
     pub(super) fn peer_ended(&mut self) -> Effect {
         self.half_closed = true;
         match self.phase {
-            Phase::Stream(_) | Phase::Closing { write_ended: true, .. } => Effect::Close,
+            // A client that has ended its side does not wait for an answer any more.
+            Phase::Stream(_) | Phase::Passing(_) | Phase::Closing { write_ended: true, .. } => Effect::Close,
             // The rest of the body will not come.
             Phase::Body(_) | Phase::Discard(_) => Effect::BeginClosing,
             Phase::Head | Phase::Waiting(_) | Phase::Closing { .. } => self.settle(),
@@ -281,7 +328,7 @@ impl Connection {
         self.outbox.check_invariants();
         assert!(self.response_bytes <= self.outbox.bytes());
         assert!(self.outbox.is_empty() || self.waits_for_reader, "output that waits has a stall timeout");
-        let keeps_input = matches!(self.phase, Phase::Head | Phase::Waiting(_));
+        let keeps_input = matches!(self.phase, Phase::Head | Phase::Waiting(_) | Phase::Passing(_));
         assert!(keeps_input || self.input.is_empty(), "other phases read all that arrives");
         let body_bytes = if let Phase::Body(receiving) = &self.phase { receiving.body().len() } else { 0 };
         assert!(self.input.len() + body_bytes <= incoming_bytes_max, "what is kept of requests is bounded");

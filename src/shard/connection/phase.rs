@@ -1,6 +1,7 @@
 //! The phases of a connection.
 
 use crate::http1::body::BodyReader;
+use crate::shard::request::passing::PassedResponse;
 use crate::shard::request::pending::{PendingRequest, ReceivingRequest};
 use crate::shard::subscription::subscriber::Subscriber;
 
@@ -10,7 +11,8 @@ use crate::shard::subscription::subscriber::Subscriber;
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Between two requests, or in the middle of a head.
-    /// Call: `read`, `push_head`, `push_body`, `receive_body`, `discard_body`, `wait`, `open_stream`. Next: every other.
+    /// Call: `read`, `push_head`, `push_body`, `receive_body`, `discard_body`, `wait`, `open_stream`, `begin_passing`. Next:
+    /// every other.
     Head,
     /// The head was accepted, and the body is being collected.
     /// Call: `read`, `take_receiving`. Next: Head, Closing.
@@ -21,6 +23,9 @@ pub(super) enum Phase {
     /// The request is with a worker. Input is kept, not read.
     /// Call: `take_pending`. Next: Head.
     Waiting(Box<PendingRequest>),
+    /// The response is an answer that is passed on. Input is kept, not read.
+    /// Call: `passing_mut`, `end_passing`. Next: Head.
+    Passing(Box<PassedResponse>),
     /// An open stream. Input is discarded.
     /// Call: `stream_mut`, `read`. Next: Closing.
     Stream(Box<Subscriber>),

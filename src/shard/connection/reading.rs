@@ -58,6 +58,8 @@ impl Connection {
         match self.phase {
             Phase::Head => !self.is_paused(),
             Phase::Waiting(_) => false,
+            // What is read shows whether the client is still there. A next request is kept.
+            Phase::Passing(_) => self.input.is_empty(),
             Phase::Body(_) | Phase::Discard(_) | Phase::Stream(_) | Phase::Closing { .. } => true,
         }
     }
@@ -134,7 +136,7 @@ impl Connection {
                     self.phase = Phase::Head;
                     self.since = now;
                 }
-                Phase::Waiting(_) => return ReadEffect::Blocked,
+                Phase::Waiting(_) | Phase::Passing(_) => return ReadEffect::Blocked,
                 // A client has nothing to send on a stream.
                 Phase::Stream(_) => {
                     position.advance(rest.len());

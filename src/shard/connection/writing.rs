@@ -35,7 +35,8 @@ impl Connection {
 
     /// Queues the head of a response. Follow with `push_body`, `open_stream` or `begin_closing`.
     pub(in crate::shard) fn push_head(&mut self, head: &ResponseHead<'_>) {
-        assert!(matches!(self.phase, Phase::Head), "a response follows a request that was taken from the connection");
+        let may_begin = matches!(self.phase, Phase::Head | Phase::Passing(_));
+        assert!(may_begin, "a response follows a request that was taken from the connection");
         self.outbox.push_with(|out| response_write::write_head(out, head));
     }
 
@@ -90,6 +91,7 @@ impl Connection {
                 }
             }
             Phase::Stream(_) => Effect::StreamWritten,
+            Phase::Passing(_) => Effect::PassedWritten,
             Phase::Closing { write_ended: false, .. } if is_empty => self.end_writing(now),
             Phase::Body(_) | Phase::Discard(_) | Phase::Waiting(_) | Phase::Closing { .. } => Effect::None,
         }

@@ -100,6 +100,7 @@ impl Shard {
             parameters: matched.parameters,
             query: head.query.map(Cow::Borrowed),
             last_event_id: joined_field(head, "last-event-id"),
+            conversation_id: head.field("x-conversation-id").map(Cow::Borrowed),
             media,
             idempotency_key: idempotency_key(operation, head)?,
             caller,
@@ -202,7 +203,7 @@ impl From<ApiError> for EarlyResponse {
 
 /// Fields that determine the caller or the meaning of a request. If one is repeated, another server on the way may use another
 /// one of its values.
-const DECISIVE_FIELDS: [&str; 4] = ["Authorization", "Content-Type", "Origin", "Idempotency-Key"];
+const DECISIVE_FIELDS: [&str; 5] = ["Authorization", "Content-Type", "Origin", "Idempotency-Key", "X-Conversation-Id"];
 
 /// The rate of one user.
 pub(super) fn user_rate(limit: RateLimit) -> Rate {

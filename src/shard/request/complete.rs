@@ -2,20 +2,22 @@
 
 use super::admission::{replay_rate, user_rate};
 use super::context::RequestContext;
-use super::pending::{Continuation, PendingRequest};
+use super::pending::{Continuation, PendingRequest, PostedCompletion};
 use crate::api::error::ApiError;
 use crate::api::health::{self, ReaderCheck};
 use crate::api::operation::Operation;
-use crate::api::{self, AnswerSubscription, Response, Subscription};
+use crate::api::{self, AnswerSubscription, CompletionView, Response, Subscription};
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::domain::command::{CommandKind, ConversationRef, ReplyTo};
+use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::password::{PasswordOutcome, PasswordResponse};
-use crate::domain::query::{QueryResponse, QueryResult, StreamFilter};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::domain::work::Work;
 use crate::shard::Shard;
 use crate::shard::shared::rate_limiter::{Quota, RateKey};
+use crate::wire;
 
 impl Shard {
     /// Responds with the result of a command.
@@ -37,6 +39,13 @@ impl Shard {
             let quota = Quota::of_state_events(burst_bytes, window_seconds, retry_seconds);
             pending.request_context.quota = Some(quota);
         }
+        let result = match std::mem::replace(&mut pending.continuation, Continuation::Respond) {
+            Continuation::Complete(view) => match posted(&result) {
+                Some(ids) => return self.view_answer(slot, *pending, *view, (ids, &result), now),
+                None => result,
+            },
+            _ => result,
+        };
         let response = api::command_response(result, pending.operation);
         self.complete(slot, &pending.request_context, response, now);
     }
@@ -90,6 +99,20 @@ impl Shard {
                 self.open_answer_stream(slot, &pending.request_context, &caller, &wanted, page, now);
                 self.read_on(slot, now);
             }
+            (Continuation::Pass(draft), Some(caller), Ok(QueryResult::Usage(used))) => {
+                match self.check_quota(used, now) {
+                    Ok(()) => {
+                        self.pass(slot, pending.request_context, &caller, *draft, now);
+                        self.read_on(slot, now);
+                    }
+                    Err(error) => self.complete(slot, &pending.request_context, error.into_response(), now),
+                }
+            }
+            (Continuation::ViewAnswer(posted), Some(caller), Ok(QueryResult::AnswerPage(page))) => {
+                let page = (&**page, response.position);
+                self.open_answer_view(slot, pending.request_context, &caller, *posted, page, now);
+                self.read_on(slot, now);
+            }
             (
                 Continuation::OpenStream(Subscription { start, named, .. })
                 | Continuation::FollowAnswer(AnswerSubscription { start, named, .. }),
@@ -104,6 +127,34 @@ impl Shard {
                 self.complete(slot, &pending.request_context, response, now);
             }
         }
+    }
+
+    /// Reads the answer to a message that was posted, to respond with it.
+    fn view_answer(
+        &mut self,
+        slot: u32,
+        pending: PendingRequest,
+        view: CompletionView,
+        ((conversation, message), result): ((ConversationId, MessageId), &CommandResult),
+        now: Now,
+    ) {
+        let mut fields = vec![("X-Conversation-Id", conversation.to_string()), ("X-Message-Id", message.to_string())];
+        fields.extend(result.number.map(|number| ("X-Event-Id", number.to_string())));
+        if matches!(result.result, Ok(Outcome::Replayed { .. })) {
+            fields.push(("Idempotent-Replayed", "true".to_owned()));
+        }
+        let Some(caller) = &pending.caller else {
+            return self.respond(slot, &pending.request_context, ApiError::missing_token().into_response(), now);
+        };
+        let kind = QueryKind::AnswerPage {
+            conversation: ConversationRef::Id(conversation),
+            message,
+            from: 0,
+            bytes_max: self.context.settings.stream_buffer_bytes / 2,
+        };
+        let query = Query { reply_to: self.reply_to(slot), caller: caller.actor.id.clone(), kind };
+        let continuation = Continuation::ViewAnswer(Box::new(PostedCompletion { view, message, fields }));
+        self.wait(slot, PendingRequest { continuation, ..pending }, Work::Query(query), now);
     }
 
     /// Responds to a login or a change of a password, or submits the command that stores the new hash.
@@ -164,7 +215,11 @@ impl Shard {
             Continuation::OpenStream(Subscription { start, named, .. })
             | Continuation::FollowAnswer(AnswerSubscription { start, named, .. }) => self.defer_stream(start, named),
             Continuation::Health => self.health(ReaderCheck::Busy, now),
-            Continuation::Respond | Continuation::CancelAnswer => ApiError::overloaded().into_response(),
+            Continuation::Respond
+            | Continuation::CancelAnswer
+            | Continuation::Pass(_)
+            | Continuation::Complete(_)
+            | Continuation::ViewAnswer(_) => ApiError::overloaded().into_response(),
         };
         self.complete(to.slot, &pending.request_context, response, now);
     }
@@ -192,4 +247,15 @@ impl Shard {
         self.respond(slot, request_context, response, now);
         self.read_on(slot, now);
     }
+}
+
+/// The conversation and the id of the message that a command posted, now or when its key was used first.
+fn posted(result: &CommandResult) -> Option<(ConversationId, MessageId)> {
+    let event = match result.result.as_ref().ok()? {
+        Outcome::Replayed { body, .. } => return wire::openai::read_posted(body),
+        Outcome::Posted { event, .. } => event,
+        Outcome::ConversationCreated { first, .. } => first.as_ref()?,
+        _ => return None,
+    };
+    event.message().map(|message| (message.conversation_id, message.id))
 }

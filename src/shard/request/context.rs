@@ -72,6 +72,8 @@ pub(in crate::shard) struct AdmittedRequest<'a> {
     pub query: Option<Cow<'a, str>>,
     /// The raw `Last-Event-ID`.
     pub last_event_id: Option<Cow<'a, [u8]>>,
+    /// The raw `X-Conversation-Id`.
+    pub conversation_id: Option<Cow<'a, [u8]>>,
     /// What `Content-Type` says.
     pub media: Media,
     /// The `Idempotency-Key`.
@@ -93,6 +95,7 @@ impl<'a> AdmittedRequest<'a> {
             parameters: self.parameters.map(|raw| Cow::Owned(raw.into_owned())),
             query: own(self.query),
             last_event_id: own(self.last_event_id),
+            conversation_id: own(self.conversation_id),
             media: self.media,
             idempotency_key: own(self.idempotency_key),
             caller: self.caller,
@@ -101,12 +104,14 @@ impl<'a> AdmittedRequest<'a> {
     }
 
     /// The request as the handlers in `api` take it.
-    pub(super) fn request<'b>(&'b self, body: &'b [u8]) -> Request<'b> {
+    pub(super) fn request<'b>(&'b self, request_id: &'b str, body: &'b [u8]) -> Request<'b> {
         Request {
             operation: self.operation,
             parameters: self.parameters.each_ref().map(|raw| &**raw),
             query: self.query.as_deref(),
             last_event_id: self.last_event_id.as_deref(),
+            conversation_id: self.conversation_id.as_deref(),
+            request_id,
             media: self.media,
             body,
         }

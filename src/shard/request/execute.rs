@@ -16,6 +16,7 @@ use crate::domain::work::Work;
 use crate::shard::shared::rate_limiter::RateKey;
 use crate::shard::{Output, Shard};
 use crate::wire;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Shard {
@@ -28,7 +29,7 @@ impl Shard {
         body: &[u8],
         now: Now,
     ) {
-        let request = admitted.request(body);
+        let request = admitted.request(&request_context.request_id, body);
         let action = match api::dispatch(&self.context, &request, admitted.caller.as_ref(), now.wall) {
             Ok(action) => action,
             Err(error) => return self.respond(slot, &request_context, error.into_response(), now),
@@ -36,10 +37,7 @@ impl Shard {
         match action {
             Action::Respond(response) => self.respond(slot, &request_context, response, now),
             Action::Submit(kind) => {
-                let idempotency = admitted.idempotency_key.map(|key| Idempotency {
-                    fingerprint: api::input::fingerprint(&request_context.method_name, &request_context.path, body),
-                    key: key.into_owned().into(),
-                });
+                let idempotency = idempotency(&request_context, admitted.idempotency_key, body);
                 let pending =
                     PendingRequest::new(request_context, admitted.operation, admitted.caller, Continuation::Respond);
                 self.submit(slot, pending, idempotency, kind, now);
@@ -81,6 +79,18 @@ impl Shard {
                 let continuation = Continuation::CancelAnswer;
                 let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, continuation);
                 self.query(slot, pending, QueryKind::StreamAccess(filter), now);
+            }
+            Action::Pass(draft) => {
+                let Some(caller) = admitted.caller else {
+                    return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
+                };
+                self.pass_within_quota(slot, request_context, admitted.operation, caller, draft, now);
+            }
+            Action::Complete(kind, view) => {
+                let idempotency = idempotency(&request_context, admitted.idempotency_key, body);
+                let continuation = Continuation::Complete(Box::new(view));
+                let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, continuation);
+                self.submit(slot, pending, idempotency, kind, now);
             }
             Action::ListStreams => {
                 let response = self.list_streams(admitted.caller.as_ref());
@@ -214,4 +224,12 @@ impl Shard {
             None => ApiError::new(409, "conflict", "The stream has ended").into_response(),
         }
     }
+}
+
+/// The idempotency key of a request, bound to the request.
+fn idempotency(request_context: &RequestContext<'_>, key: Option<Cow<'_, str>>, body: &[u8]) -> Option<Idempotency> {
+    key.map(|key| Idempotency {
+        fingerprint: api::input::fingerprint(&request_context.method_name, &request_context.path, body),
+        key: key.into_owned().into(),
+    })
 }

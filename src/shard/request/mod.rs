@@ -5,6 +5,7 @@ mod complete;
 pub(super) mod context;
 mod execute;
 pub(super) mod finished;
+pub(super) mod passing;
 pub(super) mod pending;
 mod receive;
 mod response;

@@ -2,8 +2,9 @@
 
 use super::context::{AdmittedRequest, RequestContext};
 use crate::api::operation::Operation;
-use crate::api::{AnswerSubscription, Caller, Subscription};
+use crate::api::{AnswerSubscription, Caller, CompletionView, PassingDraft, Subscription};
 use crate::domain::holder::Holder;
+use crate::domain::id::MessageId;
 use crate::http1::body::{BodyError, BodyProgress, BodyReader};
 use std::net::IpAddr;
 
@@ -75,6 +76,17 @@ impl PendingRequest {
     }
 }
 
+/// A message that was posted, whose answer is the response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::shard) struct PostedCompletion {
+    /// How the client wants to see the answer.
+    pub view: CompletionView,
+    /// The message.
+    pub message: MessageId,
+    /// The fields of the response.
+    pub fields: Vec<(&'static str, String)>,
+}
+
 /// What follows a worker's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::shard) enum Continuation {
@@ -84,6 +96,12 @@ pub(in crate::shard) enum Continuation {
     OpenStream(Subscription),
     /// The result is the answer to follow: open a stream of it.
     FollowAnswer(AnswerSubscription),
+    /// The result tells whether the caller may use more tokens today: pass a model's answer on.
+    Pass(Box<PassingDraft>),
+    /// The result is the message that was posted: respond with its answer.
+    Complete(Box<CompletionView>),
+    /// The result is the answer to view: do so.
+    ViewAnswer(Box<PostedCompletion>),
     /// The result permits to cancel the conversation's answer in progress: do so.
     CancelAnswer,
     /// The response reports the service's health, after `HEALTH_TIMEOUT_MILLISECONDS` without a result.

@@ -26,6 +26,7 @@ impl Shard {
         response: Response,
         now: Now,
     ) {
+        let response = response.in_form_of(&request_context.path);
         let keep_alive = request_context.keep_alive && !self.draining;
         let length = match response.status {
             204 | 304 => Length::NoBody,

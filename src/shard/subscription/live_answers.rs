@@ -313,6 +313,19 @@ impl StreamedAnswer<'_> {
                 stream.set_lacks_text(true);
                 return is_queued;
             }
+            if stream.view().is_some() {
+                // A whole answer comes at its end.
+                if stream.wants_whole() {
+                    return is_queued;
+                }
+                let through = self.push_to_view(text, (from, shown), bytes_max, stream, outbox);
+                match (text, stream.following()) {
+                    (AnswerTextKind::Text, Some(following)) => following.advance(through),
+                    _ => *stream.text_cursor(met).of_mut(text) = through,
+                }
+                is_queued = true;
+                continue;
+            }
             let (through, frame) = self.piece(PieceKey { kind, from, shown, bytes_max, id }, now);
             if !stream.push_ephemeral(&frame, outbox) {
                 stream.set_lacks_text(true);
@@ -324,6 +337,23 @@ impl StreamedAnswer<'_> {
                 _ => *stream.text_cursor(met).of_mut(text) = through,
             }
         }
+    }
+
+    /// Queues a piece for a client of the OpenAI-compatible API. Returns where it ends.
+    fn push_to_view(
+        &self,
+        kind: AnswerTextKind,
+        range: (usize, usize),
+        bytes_max: usize,
+        stream: &mut Subscriber,
+        outbox: &mut Outbox,
+    ) -> usize {
+        let id = Some(self.0.started.message_id);
+        let text_bytes_max = bytes_max.saturating_sub(FRAME_FIELDS_BYTES);
+        let push = |_: u64, _: usize, piece: &str| {
+            stream.push_to_view(outbox, |view, out| view.take_part(id, kind, piece, out));
+        };
+        self.0.started.live.with_deltas(kind, range, text_bytes_max, string_bytes, push).0
     }
 
     /// The frame of a piece, and where it ends.

@@ -9,6 +9,7 @@ use crate::base::time::Now;
 use crate::domain::answer_page::AnswerPage;
 use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::ConversationRef;
+use crate::domain::completion_error::CompletionError;
 use crate::domain::event::{Event, EventKind, KindSet};
 use crate::domain::id::EventNumber;
 use crate::domain::live_answer::AnswerDelta;
@@ -20,9 +21,12 @@ use crate::http1::head::{Method, Version};
 use crate::http1::response_write::Length;
 use crate::shard::message::CommitShare;
 use crate::shard::request::context::RequestContext;
+use crate::shard::request::pending::PostedCompletion;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::FramedEvent;
-use crate::shard::subscription::subscriber::{FillResult, FollowedAnswer, StreamDelivery, Subscriber, end_id};
+use crate::shard::subscription::subscriber::{
+    AnswerView, FillResult, FollowedAnswer, StreamDelivery, Subscriber, end_id,
+};
 use crate::shard::{Output, Shard};
 use crate::sse::frame::{EventFrame, StreamForm};
 use crate::wire;
@@ -58,6 +62,37 @@ impl Shard {
         let subscription = Subscription { filter, named: wanted.named, start: wanted.start };
         let following = FollowedAnswer::new(wanted.message, wanted.start, page);
         self.open(slot, request_context, caller, subscription, Some(following), now);
+        self.take_first_page(slot, (page, position), now);
+    }
+
+    /// Responds to a client of the OpenAI-compatible API with the answer to the message that it posted: a stream of chunks, or one
+    /// response when the answer has ended.
+    pub(in crate::shard) fn open_answer_view(
+        &mut self,
+        slot: u32,
+        request_context: RequestContext<'static>,
+        caller: &Caller,
+        posted: PostedCompletion,
+        (page, position): (&AnswerPage, EventNumber),
+        now: Now,
+    ) {
+        let PostedCompletion { view, message, fields } = posted;
+        let filter = StreamFilter {
+            conversation: Some(ConversationRef::Id(page.conversation_id)),
+            workspace: None,
+            kinds: KindSet::ALL,
+        };
+        let subscription = Subscription { filter, named: false, start: StreamStart::Now };
+        // As a stream, it has its connection to its end.
+        let request_context = RequestContext { keep_alive: false, ..request_context };
+        let view = AnswerView::new(view, request_context.clone(), fields);
+        let following = FollowedAnswer::new(message, StreamStart::Now, page).with_view(view);
+        self.open(slot, &request_context, caller, subscription, Some(following), now);
+        self.take_first_page(slot, (page, position), now);
+    }
+
+    /// Takes the page with which a stream of an answer was opened, unless it was not opened.
+    fn take_first_page(&mut self, slot: u32, (page, position): (&AnswerPage, EventNumber), now: Now) {
         let applied = self.fan_out.position();
         if let Some((stream, outbox)) = self.connections[slot].stream_mut() {
             let is_current =
@@ -92,8 +127,12 @@ impl Shard {
         following: Option<FollowedAnswer>,
         now: Now,
     ) {
+        let has_view = following.as_ref().is_some_and(FollowedAnswer::has_view);
         if self.draining {
-            let deferral = self.defer_stream(wanted.start, wanted.named);
+            let deferral = match has_view {
+                true => ApiError::of_completion(CompletionError::shutting_down()).into_response(),
+                false => self.defer_stream(wanted.start, wanted.named),
+            };
             return self.respond(slot, request_context, deferral, now);
         }
         // Open streams are checked only when the rules or keys change, so none may be opened with a token that they reject.
@@ -107,7 +146,9 @@ impl Shard {
         let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at, caller.key));
         let id = new_stream_id();
         let is_head = request_context.method == Method::Head;
-        if !is_head && !self.shared.streams.insert(id, Arc::clone(&stats), settings.streams_per_user_max) {
+        // The message of a view is stored, so its response is not rejected.
+        let streams_max = settings.streams_per_user_max.filter(|_| !has_view);
+        if !is_head && !self.shared.streams.insert(id, Arc::clone(&stats), streams_max) {
             let error = ApiError::rate_limited("This user has as many open streams as are allowed", 1);
             return self.respond(
                 slot,
@@ -120,7 +161,10 @@ impl Shard {
         if !is_head {
             let Some(reserved) = self.shared.stream_buffers.reserve(&self.context.memory, buffer_bytes) else {
                 self.shared.streams.remove(id);
-                let deferral = self.defer_stream(wanted.start, wanted.named);
+                let deferral = match has_view {
+                    true => ApiError::overloaded().into_response(),
+                    false => self.defer_stream(wanted.start, wanted.named),
+                };
                 return self.respond(slot, request_context, deferral, now);
             };
             buffer_bytes = reserved;
@@ -135,9 +179,14 @@ impl Shard {
         if let Some(following) = following {
             stream.follow(following, newest);
         }
-        let length = if is_chunked { Length::Chunked } else { Length::UntilClose };
-        self.push_head(slot, request_context, &api::stream::event_stream(&[][..]), length, false, now);
-        self.note_finished(request_context, 200, 0);
+        if !stream.wants_whole() {
+            let length = if is_chunked { Length::Chunked } else { Length::UntilClose };
+            let fields = stream.view().map(|view| view.fields.clone()).unwrap_or_default();
+            let mut head = api::stream::event_stream(&[][..]);
+            head.fields.extend(fields.into_iter().map(|(name, value)| (name, value.into())));
+            self.push_head(slot, request_context, &head, length, false, now);
+            self.note_finished(request_context, 200, 0);
+        }
         if is_head {
             return self.begin_closing(slot, now);
         }
@@ -378,6 +427,7 @@ impl Shard {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         stream.send_shutdown(&self.fan_out, outbox, retry_milliseconds);
         self.connections.output_queued(slot, now);
+        self.finish_whole_view(slot, now);
     }
 
     /// Removes a stream from the subscribers, before its connection closes. Any other connection is left alone.
@@ -404,6 +454,23 @@ impl Shard {
             }
         }
         stream.report(&self.fan_out, outbox, now.mono);
+        self.finish_whole_view(slot, now);
+    }
+
+    /// Responds with a whole answer, if this stream is for one and the answer has ended.
+    fn finish_whole_view(&mut self, slot: u32, now: Now) {
+        let Some((stream, _)) = self.connections[slot].stream_mut() else { return };
+        let Some(view) = stream.view() else { return };
+        let Some(outcome) = view.take_outcome() else { return };
+        let (request_context, fields) = (view.request_context.clone(), std::mem::take(&mut view.fields));
+        self.unsubscribe(slot);
+        self.connections[slot].end_stream(now.mono);
+        let mut response = match outcome {
+            Ok(body) => Response::json(body),
+            Err(error) => ApiError::of_completion(error).into_response(),
+        };
+        response.fields.extend(fields.into_iter().map(|(name, value)| (name, value.into())));
+        self.respond(slot, &request_context, response, now);
     }
 
     /// Applies a delta of an answer, and queues it for the streams that see the answer.
@@ -479,6 +546,7 @@ impl Shard {
                 stream.send_expired(&self.fan_out, outbox);
             }
             self.connections.output_queued(slot, now);
+            self.finish_whole_view(slot, now);
         }
     }
 

@@ -3,9 +3,11 @@
 //! Invariant: every event of the user that the filter accepts has been queued through the cursor; for a live stream, also
 //! every event that the shard has applied since.
 
+mod answer_view;
 mod control_events;
 mod followed_answer;
 
+pub(crate) use answer_view::AnswerView;
 pub(crate) use followed_answer::{FollowedAnswer, end_id};
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};

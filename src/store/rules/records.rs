@@ -144,7 +144,7 @@ impl ConversationAccess {
         match api_variant {
             _ if self.is_owner(user) || self.has_participant(user) => Ok(()),
             ApiVariant::Config => Err(Rejection::Forbidden("the caller is not a participant of the conversation")),
-            ApiVariant::Conversations => Err(Rejection::NotFound(Resource::Conversation)),
+            ApiVariant::Conversations | ApiVariant::OpenAi => Err(Rejection::NotFound(Resource::Conversation)),
         }
     }
 
@@ -309,8 +309,8 @@ pub(crate) struct LastAnswerRow {
 pub(crate) struct NewUsage<'a> {
     pub user: UserKey,
     pub day: Day,
-    /// The conversation's number and creation time.
-    pub conversation: (EventNumber, WallTime),
+    /// The conversation's number and creation time; `None` for an answer outside of conversations.
+    pub conversation: Option<(EventNumber, WallTime)>,
     pub usage: &'a TokenUsage,
 }
 

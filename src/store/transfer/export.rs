@@ -239,7 +239,10 @@ impl Exporter<'_> {
             let usage = UsageLine {
                 user: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
                 day: Day(row.get(6)?),
-                conversation: ConversationId(self.id(row, 7)?),
+                conversation: match number(row.get(7)?) {
+                    usage::NO_CONVERSATION => None,
+                    _ => Some(ConversationId(self.id(row, 7)?)),
+                },
                 model: row.get(9)?,
                 sums: usage::sums_of(row)?,
             };

@@ -348,10 +348,16 @@ impl<'a> Importer<'a> {
 
     fn add_usage(&self, line: &UsageLine) -> Result<(), LineError> {
         let user = self.user("user_id", &line.user)?;
-        let opened = self.ids.open(line.conversation.0);
-        let (conversation, at) =
-            opened.ok_or_else(|| LineError::Rule("`conversation_id` is not an id of this export".into()))?;
-        let within = (sql(self.within(conversation)?), at.0, line.model.as_str());
+        let (conversation, at) = match line.conversation {
+            None => (usage::NO_CONVERSATION, WallTime(0)),
+            Some(id) => {
+                let opened = self.ids.open(id.0);
+                let rule = || LineError::Rule("`conversation_id` is not an id of this export".into());
+                let (conversation, at) = opened.ok_or_else(rule)?;
+                (self.within(conversation)?, at)
+            }
+        };
+        let within = (sql(conversation), at.0, line.model.as_str());
         Ok(usage::insert(self.db, (user, line.day), within, &line.sums)?)
     }
 

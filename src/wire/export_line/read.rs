@@ -183,7 +183,7 @@ fn read_usage(fields: &mut LineFields) -> Result<UsageLine, String> {
     Ok(UsageLine {
         user: fields.user("user_id")?,
         day: fields.checked("day", |raw| Day::parse(raw).ok_or("must be a date like 2026-01-31"))?,
-        conversation: fields.id("conversation_id", ConversationId::parse)?,
+        conversation: fields.optional("conversation_id", |fields, name| fields.id(name, ConversationId::parse))?,
         model: fields.text("model")?.into_owned(),
         sums: UsageSums { answers: fields.number("answers")?, tokens: fields.tokens()? },
     })

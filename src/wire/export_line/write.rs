@@ -125,7 +125,9 @@ fn write_answer(json: &mut JsonWriter, answer: &AnswerLine) {
 fn write_usage(json: &mut JsonWriter, usage: &UsageLine) {
     json.raw("{\"type\":\"usage\",\"user_id\":").string(usage.user.as_str());
     json.raw(",\"day\":").string(&usage.day.to_string());
-    json.raw(",\"conversation_id\":").uuid(usage.conversation.0);
+    if let Some(conversation) = usage.conversation {
+        json.raw(",\"conversation_id\":").uuid(conversation.0);
+    }
     json.raw(",\"model\":").string(&usage.model).raw(",\"answers\":").number(usage.sums.answers);
     write_tokens(json, usage.sums.tokens);
 }

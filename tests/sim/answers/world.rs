@@ -439,7 +439,7 @@ impl AnswerWorld {
 
     fn deliver(&mut self, waiter: Waiter, reply: StoreReply) {
         if let Waiter::Driver(request) = waiter {
-            self.process().inputs.push_back(request.input(reply));
+            self.process().inputs.extend(request.input(reply));
         }
     }
 
@@ -475,6 +475,9 @@ impl AnswerWorld {
                 }
             }
             ResponderInput::Resolved(_) => unreachable!("addresses need no resolution"),
+            ResponderInput::Pass(_) | ResponderInput::ControlPassing { .. } => {
+                unreachable!("runs have no requests to pass on")
+            }
         }
     }
 
@@ -535,7 +538,7 @@ impl AnswerWorld {
                 let query = self.query(QueryKind::Jobs { class, range, per_user, limit });
                 let request = DriverRequest::ListJobs(class);
                 let is_asked = self.ask(query, Waiter::Driver(request));
-                (!is_asked).then(|| request.input(StoreReply::Dropped))
+                (!is_asked).then(|| request.input(StoreReply::Dropped))?
             }
             SchedulerOutput::AnswerAtOnce { job, answer } => {
                 self.check_start(&job);
@@ -580,7 +583,7 @@ impl AnswerWorld {
                 let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
                 let driver_request = DriverRequest::CancelAll(request);
                 let is_taken = self.submit(cancel_command(&request, to, running), Waiter::Driver(driver_request));
-                (!is_taken).then(|| driver_request.input(StoreReply::Dropped))
+                (!is_taken).then(|| driver_request.input(StoreReply::Dropped))?
             }
             SchedulerOutput::CancelResult(result) => {
                 let is_cancelled = matches!(result.result, Ok(Outcome::AnswersCancelled { count: 1.., .. }));
@@ -591,6 +594,9 @@ impl AnswerWorld {
             SchedulerOutput::CancelDropped(_) => {
                 self.cancel_replied();
                 None
+            }
+            SchedulerOutput::StartPassing(_) | SchedulerOutput::RejectPassing(..) => {
+                unreachable!("runs have no requests to pass on")
             }
         }
     }
@@ -608,7 +614,7 @@ impl AnswerWorld {
     fn submit_step(&mut self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<ResponderInput> {
         let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
         let is_taken = self.submit(step_command(job, to, step), Waiter::Driver(request));
-        (!is_taken).then(|| request.input(StoreReply::Dropped))
+        (!is_taken).then(|| request.input(StoreReply::Dropped))?
     }
 
     /// A job may start if no other of its conversation runs, all earlier ones are closed, and it has not ended before.
@@ -685,7 +691,7 @@ impl AnswerWorld {
                 let query = self.query(QueryKind::History { job, limit: 3, bytes_max: 4096 });
                 let request = DriverRequest::History(id);
                 if !self.ask(query, Waiter::Driver(request)) {
-                    self.process().inputs.push_back(request.input(StoreReply::Dropped));
+                    self.process().inputs.extend(request.input(StoreReply::Dropped));
                 }
             }
             Some(AnswerEffect::Connect) => {
@@ -702,7 +708,7 @@ impl AnswerWorld {
                 let command = step_command(running.answer.job(), to, step);
                 let request = DriverRequest::Step(id);
                 if !self.submit(command, Waiter::Driver(request)) {
-                    self.process().inputs.push_back(request.input(StoreReply::Dropped));
+                    self.process().inputs.extend(request.input(StoreReply::Dropped));
                 }
             }
             Some(AnswerEffect::Report(_)) => self.counts.reported += 1,

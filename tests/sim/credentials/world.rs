@@ -489,7 +489,10 @@ impl CredentialWorld {
                     }
                 })
             }
-            Work::Command(_) | Work::CancelAnswer { .. } => unreachable!("commands have a queue of their own"),
+            Work::Command(_) => unreachable!("commands have a queue of their own"),
+            Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. } => {
+                unreachable!("runs have no responders")
+            }
         };
         self.loops[to.shard as usize].mailbox.push_back((message, None));
     }

@@ -232,7 +232,7 @@ fn usage_is_summed_and_outlives_what_used_it() {
     fixture.step(finish_with(&again, Some("y"), TokenUsage { model: "m-2".into(), ..used(100, 0) }));
     let check = |fixture: &mut AnswerFixture| {
         let today = Day::of(fixture.world.clocks().wall);
-        let conversation = UsageKey::Conversation(fixture.conversation);
+        let conversation = UsageKey::Conversation(Some(fixture.conversation));
         for (by, key) in [
             (UsageBy::Day, UsageKey::Day(today)),
             (UsageBy::Conversation, conversation.clone()),

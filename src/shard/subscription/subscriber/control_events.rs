@@ -5,6 +5,7 @@ use crate::api::StreamStart;
 use crate::base::limits::STREAM_RETRY_MILLISECONDS;
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, Now, SECOND};
+use crate::domain::completion_error::CompletionError;
 use crate::domain::id::EventNumber;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
@@ -18,6 +19,9 @@ const EXPIRY_NOTICE_SECONDS: i64 = 60;
 impl Subscriber {
     /// Queues the first events of a new stream: `connection_established`, and a `gap` if its start is unknown.
     pub(crate) fn send_established(&mut self, outbox: &mut Outbox, start: StreamStart, epoch: &str, now: Now) {
+        if self.has_view() {
+            return self.push_comment(outbox);
+        }
         let id = self.id.to_string();
         let through = self.followed_through().unwrap_or(self.cursor);
         let fields = BlockFields { retry_milliseconds: Some(STREAM_RETRY_MILLISECONDS), id: Some(through) };
@@ -49,6 +53,9 @@ impl Subscriber {
         if self.ended {
             return;
         }
+        if self.has_view() {
+            return self.fail_view(CompletionError::shutting_down(), outbox);
+        }
         let id = Some(self.control_id(fan_out));
         let fields = BlockFields { retry_milliseconds: Some(retry_milliseconds), id };
         self.control_with(outbox, fields, "server_shutdown", wire::event::server_shutdown);
@@ -60,13 +67,16 @@ impl Subscriber {
         if self.ended {
             return;
         }
+        if self.has_view() {
+            return self.fail_view(CompletionError::token_ended(), outbox);
+        }
         self.control(outbox, self.control_id(fan_out), "token_expired", wire::event::token_expired);
         self.end(outbox);
     }
 
     /// Ends the stream as planned. The last chunk tells the client that nothing was cut.
     pub(super) fn end(&mut self, outbox: &mut Outbox) {
-        if self.form.chunked {
+        if self.form.chunked && !self.wants_whole() {
             outbox.push_with(|out| out.extend_from_slice(LAST_CHUNK));
         }
         self.ended = true;
@@ -90,13 +100,18 @@ impl Subscriber {
         let left = expires_at.0 - now.wall.0;
         if left <= EXPIRY_NOTICE_SECONDS * SECOND && self.expiry_announced != Some(expires_at) {
             self.expiry_announced = Some(expires_at);
+            if self.has_view() {
+                return;
+            }
             let seconds = left.div_euclid(SECOND).max(0) as u64;
             let through = self.control_id(fan_out);
             self.control(outbox, through, "token_expiring", |json| wire::event::token_expiring(seconds, json));
         }
         if self.heartbeat_at <= now.mono {
             self.heartbeat_at = now.mono.plus_milliseconds(heartbeat_milliseconds);
-            if reader_keeps_up {
+            if reader_keeps_up && self.has_view() {
+                self.push_comment(outbox);
+            } else if reader_keeps_up {
                 let through = self.control_id(fan_out);
                 self.control(outbox, through, "heartbeat", |json| wire::event::heartbeat(now.wall, json));
             }

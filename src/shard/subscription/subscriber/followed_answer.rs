@@ -6,14 +6,16 @@
 //! Invariant: all of the text through the offset has been queued. A stream that is live has been offered every event that
 //! ends its answer.
 
+use super::answer_view::AnswerView;
 use super::{DeliveryState, ESCAPED_BYTES_FACTOR, FillResult, Subscriber};
 use crate::api::StreamStart;
 use crate::base::time::{MonoTime, WallTime};
 use crate::domain::answer_page::{AnswerPage, EndedText};
 use crate::domain::command::ConversationRef;
+use crate::domain::completion_error::CompletionError;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
-use crate::domain::live_answer::{ShownText, char_boundary};
+use crate::domain::live_answer::{AnswerTextKind, ShownText, char_boundary};
 use crate::domain::query::QueryKind;
 use crate::domain::started_answer::AnswerStarted;
 use crate::shard::connection::outbox::Outbox;
@@ -40,6 +42,8 @@ pub(crate) struct FollowedAnswer {
     pub is_reset: bool,
     /// The stream has met the answer in progress.
     is_met: bool,
+    /// The view of a client of the OpenAI-compatible API, if it is for one.
+    pub(super) view: Option<Box<AnswerView>>,
     /// While a page was awaited, an event may have come that ends the answer. The page may be older.
     may_have_ended: bool,
 }
@@ -63,8 +67,19 @@ impl FollowedAnswer {
             through: ShownText { bytes: if is_reset { 0 } else { bytes }, reasoning_bytes: 0 },
             is_reset,
             is_met: false,
+            view: None,
             may_have_ended: false,
         }
+    }
+
+    /// The same as a chat completion.
+    pub(crate) fn with_view(self, view: AnswerView) -> FollowedAnswer {
+        FollowedAnswer { view: Some(Box::new(view)), ..self }
+    }
+
+    /// Whether it is for a client of the OpenAI-compatible API.
+    pub(crate) fn has_view(&self) -> bool {
+        self.view.is_some()
     }
 
     /// Whether it is this answer in progress.
@@ -167,8 +182,11 @@ impl Subscriber {
             following.may_have_ended = true;
             return;
         }
+        let through = following.through.bytes;
         let EventBody::Message(message) = &event.body else {
-            let through = following.through.bytes;
+            if self.has_view() {
+                return self.end_view(event, outbox);
+            }
             let is_end = event.kind == EventKind::OutputError;
             let id = if is_end { end_id(through) } else { EventNumber(through as u64) };
             self.control(outbox, id, event.kind.as_str(), |out| wire::event::event_json(event, out));
@@ -176,10 +194,10 @@ impl Subscriber {
         };
         let text = message.content.as_str();
         self.state = DeliveryState::Behind;
-        if following.through.bytes > text.len() || !text.is_char_boundary(following.through.bytes) {
+        let from = through;
+        if from > text.len() || !text.is_char_boundary(from) {
             return;
         }
-        let from = following.through.bytes;
         let page = AnswerPage {
             reply_to: message.reply_to,
             message_id: Some(message.id),
@@ -196,6 +214,9 @@ impl Subscriber {
             event: None,
         };
         if self.push_part(&page, &end, &text[from..], outbox, now) {
+            if self.has_view() {
+                return self.end_view(event, outbox);
+            }
             let frame = frame.get_or_insert_with(|| Arc::new(end_frame(event, text.len())));
             let frame = Arc::clone(frame);
             self.push_end(event.number, &frame, outbox);
@@ -258,6 +279,10 @@ impl Subscriber {
         if self.push_part(page, end, &end.part, outbox, now)
             && let Some(event) = &end.event
         {
+            if self.has_view() {
+                self.end_view(event, outbox);
+                return false;
+            }
             self.push_end(event.number, &Arc::new(end_frame(event, end.text_bytes)), outbox);
         }
         false
@@ -274,6 +299,9 @@ impl Subscriber {
     pub(crate) fn answer_page_failed(&mut self, is_gone: bool, outbox: &mut Outbox, now: MonoTime) {
         self.page_failed(now);
         if is_gone && !self.ended {
+            if self.has_view() {
+                return self.fail_view(CompletionError::new(404, "not_found", "The message was deleted"), outbox);
+            }
             self.end(outbox);
         }
     }
@@ -289,9 +317,9 @@ impl Subscriber {
     ) -> bool {
         let json_bytes_max = self.text_bytes_max().saturating_sub(FRAME_FIELDS_BYTES);
         let (form, buffer_bytes) = (self.form, self.buffer_bytes);
-        let Some(following) = self.following.as_deref_mut() else { return false };
         let mut rest = text;
         while !rest.is_empty() {
+            let Some(following) = self.following.as_deref_mut() else { return false };
             if outbox.bytes() > buffer_bytes / 2 {
                 return false;
             }
@@ -302,6 +330,13 @@ impl Subscriber {
             };
             let (part, kind, from) = (&rest[..bytes], following.part_kind(), following.through.bytes);
             let through = from + bytes;
+            if following.view.is_some() {
+                following.advance(through);
+                let id = following.message_id;
+                self.push_to_view(outbox, |view, out| view.take_part(id, AnswerTextKind::Text, part, out));
+                rest = &rest[bytes..];
+                continue;
+            }
             let frame =
                 EventFrame::new(Some(EventNumber(through as u64)), kind.as_str(), FRAME_FIELDS_BYTES + bytes, |out| {
                     wire::event::stored_text(page, (end, from, part), kind, now, out)

@@ -118,6 +118,14 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(())
     }
 
+    /// What answers the messages of a conversation that chose this responder.
+    ///
+    /// # Errors
+    /// Fails if nothing does.
+    pub(crate) fn responder_of(&self, chosen: Option<&str>) -> Result<ResponderKind, Rejection> {
+        self.cache.responders.answering(chosen).ok_or(Rejection::Conflict("the conversation has no responder"))
+    }
+
     /// Checks that the caller may have another message answered today, in a conversation that chose this responder.
     ///
     /// # Errors
@@ -164,9 +172,7 @@ impl<R: Rows> Transaction<'_, R> {
         if self.rows.job_of_message(number)?.is_some() {
             return Err(Rejection::Conflict("the message is already being answered").into());
         }
-        let Some(responder) = self.cache.responders.answering(access.responder.as_deref()) else {
-            return Err(Rejection::Conflict("the conversation has no responder").into());
-        };
+        let responder = self.responder_of(access.responder.as_deref())?;
         self.check_quota(caller, access.responder.as_deref())?;
         let last = self.rows.last_answer(number)?;
         if last.as_ref().is_some_and(|last| last.attempt >= ANSWER_ATTEMPTS_MAX) {
@@ -368,10 +374,7 @@ impl<R: Rows> Transaction<'_, R> {
             self.rows.insert_reasoning(answer, truncated(reasoning, REASONING_BYTES_MAX))?;
         }
         if let Some(used) = end.usage {
-            let model = truncated(&used.model, MODEL_NAME_BYTES_MAX).into();
-            let used = TokenUsage { model, tokens: used.tokens };
-            let (conversation, day) = ((access.number, access.created_at), Day::of(self.wall));
-            self.rows.add_usage(&NewUsage { user: job.user, day, conversation, usage: &used })?;
+            self.add_usage(job.user, Some((access.number, access.created_at)), used)?;
         }
         self.rows.insert_ended_answer(&EndedAnswerRow {
             asked: job.asked,
@@ -385,6 +388,24 @@ impl<R: Rows> Transaction<'_, R> {
             None => self.publish_failure(author, access, job, &end)?,
         };
         Ok((message_id, number))
+    }
+
+    /// Counts the tokens of an answer outside of conversations.
+    pub(crate) fn count_usage(&mut self, caller: &CommandCaller<'_>, used: &TokenUsage) -> CommandOutcome {
+        let user = UserKey(self.upsert_author(caller)?.user.key);
+        self.add_usage(user, None, used)?;
+        Ok((Outcome::UsageCounted, None))
+    }
+
+    fn add_usage(
+        &mut self,
+        user: UserKey,
+        conversation: Option<(EventNumber, WallTime)>,
+        used: &TokenUsage,
+    ) -> RowResult<()> {
+        let model = truncated(&used.model, MODEL_NAME_BYTES_MAX).into();
+        let used = TokenUsage { model, tokens: used.tokens };
+        self.rows.add_usage(&NewUsage { user, day: Day::of(self.wall), conversation, usage: &used })
     }
 
     /// Cancels the running answer and the queued answers of a conversation through the job `through`, as many as fit into one

@@ -57,8 +57,12 @@ impl<R: Rows> Transaction<'_, R> {
         if !invalid.is_empty() {
             return Err(Rejection::Invalid(invalid).into());
         }
+        let chosen = metadata::string_member(new.metadata, "responder");
+        if api_variant == ApiVariant::OpenAi {
+            self.responder_of(chosen.as_deref())?;
+        }
         if new.first.is_some() {
-            self.check_quota(caller, metadata::string_member(new.metadata, "responder").as_deref())?;
+            self.check_quota(caller, chosen.as_deref())?;
         }
 
         let author = self.upsert_author(caller)?;
@@ -132,7 +136,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
         let outcome = match api_variant {
             ApiVariant::Config => Outcome::ConversationUpdated(changed),
-            ApiVariant::Conversations => {
+            ApiVariant::Conversations | ApiVariant::OpenAi => {
                 let last =
                     self.rows.last_messages(&access, CONVERSATION_MESSAGES_MAX, UPDATED_CONVERSATION_BYTES_MAX)?;
                 Outcome::ConversationViewUpdated(ConversationView { conversation: changed, last })

@@ -34,6 +34,9 @@ impl<R: Rows> Transaction<'_, R> {
                 return Err(Rejection::Forbidden(reason).into());
             }
         }
+        if api_variant == ApiVariant::OpenAi {
+            self.responder_of(access.as_ref().and_then(|access| access.responder.as_deref()))?;
+        }
         if role == Role::User {
             self.check_quota(caller, access.as_ref().and_then(|access| access.responder.as_deref()))?;
         }

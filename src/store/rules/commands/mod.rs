@@ -51,6 +51,7 @@ impl<R: Rows> Transaction<'_, R> {
             CommandKind::Answer { .. }
                 | CommandKind::CancelAnswers { .. }
                 | CommandKind::PostMessage { .. }
+                | CommandKind::CountUsage(_)
                 | CommandKind::SetPassword { .. }
         );
         if is_limited {
@@ -109,6 +110,7 @@ impl<R: Rows> Transaction<'_, R> {
             CommandKind::CancelAnswers { conversation, running, through } => {
                 self.cancel_answers(*conversation, running.as_deref(), *through)
             }
+            CommandKind::CountUsage(used) => self.count_usage(caller, used),
             CommandKind::SetPassword { verified, hash } => self.set_password(caller, verified, hash),
         }
     }

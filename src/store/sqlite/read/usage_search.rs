@@ -99,7 +99,8 @@ impl UsageSearch {
     pub(crate) fn report(self, ids: &IdKey) -> UsageReport {
         let key = |key| match key {
             GroupKey::Day(day) => UsageKey::Day(Day(day)),
-            GroupKey::Conversation(number, at) => UsageKey::Conversation(ConversationId(ids.uuid(number, at))),
+            GroupKey::Conversation(usage::NO_CONVERSATION, _) => UsageKey::Conversation(None),
+            GroupKey::Conversation(number, at) => UsageKey::Conversation(Some(ConversationId(ids.uuid(number, at)))),
             GroupKey::Model(model) => UsageKey::Model(model),
             GroupKey::User(user) => UsageKey::User(user),
         };

@@ -3,14 +3,19 @@
 //! Invariant: for each user and day, the sums of both tables are equal. Neither shrinks when a message or a conversation is
 //! deleted.
 
+use crate::base::time::WallTime;
+use crate::domain::id::EventNumber;
 use crate::domain::usage::{Day, DayRange, TokenCounts, UsageSums};
 use crate::store::rules::records::NewUsage;
 use crate::store::sqlite::values::sql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+/// The number that stands for the conversation of answers outside of conversations: no event has it.
+pub(crate) const NO_CONVERSATION: EventNumber = EventNumber(0);
+
 /// Adds the usage of one answer.
 pub(crate) fn add(db: &Connection, added: &NewUsage<'_>) -> rusqlite::Result<()> {
-    let (conversation, at) = added.conversation;
+    let (conversation, at) = added.conversation.unwrap_or((NO_CONVERSATION, WallTime(0)));
     let sums = UsageSums { answers: 1, tokens: added.usage.tokens };
     insert(db, (added.user.0, added.day), (sql(conversation), at.0, &added.usage.model), &sums)
 }

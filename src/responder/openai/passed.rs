@@ -1,0 +1,138 @@
+//! Objects of an answer as they are passed on to a client of the OpenAI-compatible API.
+
+use crate::base::limits::UPSTREAM_PLAIN_BYTES_MAX;
+use crate::domain::passing::PassingForm;
+use crate::responder::Failure;
+use crate::wire::json;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// Appends one object, of which `raw` is the JSON text. `is_json` states that the response is JSON and no event stream.
+///
+/// # Errors
+/// Fails if the object has the form of a stream and a whole answer is wanted.
+pub(super) fn push(
+    form: PassingForm,
+    value: &Value,
+    raw: &str,
+    is_json: bool,
+    out: &mut String,
+) -> Result<(), Failure> {
+    let is_piece =
+        value["choices"].as_array().is_some_and(|choices| choices.iter().any(|one| one["delta"].is_object()));
+    match form {
+        PassingForm::Whole if !is_json || is_piece || out.len() + raw.len() > UPSTREAM_PLAIN_BYTES_MAX => {
+            return Err(Failure::invalid_response("it came as a stream, although a whole answer was requested"));
+        }
+        PassingForm::Whole => out.push_str(&strict(value, raw)),
+        PassingForm::Stream { hides_usage: true } if is_usage(value) => {}
+        PassingForm::Stream { .. } => {
+            let chunk = if is_json && !is_piece { Cow::Owned(as_chunk(value)) } else { strict(value, raw) };
+            out.push_str("data: ");
+            // JSON has line breaks only between its tokens.
+            out.extend(chunk.chars().map(|char| if matches!(char, '\n' | '\r') { ' ' } else { char }));
+            out.push_str("\n\n");
+        }
+    }
+    Ok(())
+}
+
+/// The text itself, unless it is JSON only to a lenient reader.
+fn strict<'r>(value: &Value, raw: &'r str) -> Cow<'r, str> {
+    if json::is_valid(raw) { Cow::Borrowed(raw) } else { Cow::Owned(value.to_string()) }
+}
+
+/// Whether a chunk has token counts and nothing else.
+fn is_usage(value: &Value) -> bool {
+    value["usage"].is_object() && value["choices"].as_array().is_none_or(Vec::is_empty)
+}
+
+/// A whole answer as a chunk, for a client that wants a stream.
+fn as_chunk(value: &Value) -> String {
+    let mut chunk = value.as_object().cloned().unwrap_or_default();
+    chunk.insert("object".into(), "chat.completion.chunk".into());
+    if let Some(Value::Array(choices)) = chunk.get_mut("choices") {
+        for choice in choices.iter_mut().filter_map(Value::as_object_mut) {
+            let mut delta = choice.remove("message").unwrap_or_else(|| Value::Object(Map::new()));
+            // Calls of tools have an index in chunks.
+            if let Some(Value::Array(calls)) = delta.get_mut("tool_calls") {
+                for (index, call) in calls.iter_mut().filter_map(Value::as_object_mut).enumerate() {
+                    call.entry("index").or_insert_with(|| index.into());
+                }
+            }
+            choice.insert("delta".into(), delta);
+        }
+    }
+    Value::Object(chunk).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::passing::PassingForm;
+    use crate::responder::openai::{AnswerPieces, AnswerReader};
+
+    const STREAM: PassingForm = PassingForm::Stream { hides_usage: true };
+
+    /// What is passed on of a body that arrives in pieces of this size, or the error.
+    fn passed_in(form: PassingForm, body: &str, piece_bytes: usize) -> Result<String, String> {
+        let mut reader = AnswerReader::new([].into()).passing(form);
+        let mut pieces = AnswerPieces::default();
+        for piece in body.as_bytes().chunks(piece_bytes) {
+            reader.read(piece, &mut pieces).map_err(|failure| failure.message)?;
+        }
+        reader.end(true, &mut pieces).map_err(|failure| failure.message)?;
+        assert!(pieces.text.is_empty() && pieces.reasoning.is_empty());
+        Ok(pieces.passed)
+    }
+
+    fn passed(form: PassingForm, body: &str) -> Result<String, String> {
+        let whole = passed_in(form, body, body.len());
+        assert_eq!(passed_in(form, body, 1), whole, "{body}");
+        whole
+    }
+
+    #[test]
+    fn chunks_are_passed_on_unchanged() {
+        const TOOL: &str = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\": 1.50"}}]}}], "x":1e2}"#;
+        const OTHER: &str = r#"{"choices":[{"index":1,"delta":{"content":"\ud83d"}}]}"#;
+        const END: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
+        let body = format!(": hello\n\ndata: {TOOL}\n\ndata:{OTHER}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n");
+        let expected = format!("data: {TOOL}\n\ndata: {OTHER}\n\ndata: {END}\n\n");
+        assert_eq!(passed(STREAM, &body), Ok(expected));
+    }
+
+    #[test]
+    fn a_chunk_with_token_counts_is_for_those_who_asked() {
+        const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":1}}"#;
+        const LAST: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#;
+        let body = format!("data: {LAST}\n\ndata: {USAGE}\n\ndata: [DONE]\n\n");
+        assert_eq!(passed(STREAM, &body), Ok(format!("data: {LAST}\n\n")));
+        let shown = PassingForm::Stream { hides_usage: false };
+        assert_eq!(passed(shown, &body), Ok(format!("data: {LAST}\n\ndata: {USAGE}\n\n")));
+    }
+
+    #[test]
+    fn a_whole_answer_is_one_body_or_one_chunk() {
+        let body = "{\"object\":\"chat.completion\",\n \"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c\"}]},\"finish_reason\":\"tool_calls\"}]}";
+        assert_eq!(passed(PassingForm::Whole, body), Ok(body.to_owned()));
+        let chunk = r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[{"id":"c","index":0}]},"finish_reason":"tool_calls","index":0}],"object":"chat.completion.chunk"}"#;
+        assert_eq!(passed(STREAM, body), Ok(format!("data: {chunk}\n\n")));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        let cut = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+        let table = [
+            (STREAM, cut, "ended the connection"),
+            (STREAM, "data: {\"error\":{\"message\":\"no luck\"}}\n\n", "no luck"),
+            (STREAM, "{\"error\":{\"message\":\"no luck\"}}", "no luck"),
+            (PassingForm::Whole, "{\"detail\":\"no luck\"}", "no luck"),
+            (PassingForm::Whole, "{\"object\":\"list\"}", "cannot be read"),
+            (PassingForm::Whole, cut, "cannot be read"),
+        ];
+        for (form, body, words) in table {
+            let error = passed(form, body).unwrap_err();
+            assert!(error.contains(words), "{body}: {error}");
+        }
+    }
+}
