@@ -7,6 +7,7 @@ pub(crate) mod memory_plan;
 pub(crate) mod metrics;
 pub(crate) mod random;
 pub(crate) mod shares;
+pub(crate) mod text;
 pub(crate) mod thread;
 pub(crate) mod time;
 pub(crate) mod timers;

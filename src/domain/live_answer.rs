@@ -5,6 +5,7 @@
 
 use super::id::{EventNumber, MessageId, UserId};
 use crate::base::limits::{OUTPUT_DELTA_BYTES_MAX, REASONING_BYTES_MAX};
+use crate::base::text::{beginning, char_boundary};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A shared handle to a running answer. Two handles are equal if they belong to the same answer.
@@ -97,7 +98,7 @@ impl LiveAnswer {
     pub fn append_reasoning(&self, piece: &str) {
         let reasoning = &mut self.state().reasoning.content;
         let room = REASONING_BYTES_MAX - reasoning.len();
-        reasoning.push_str(&piece[..char_boundary(piece, room)]);
+        reasoning.push_str(beginning(piece, room));
     }
 
     /// The length of the text and the reasoning together, in bytes.
@@ -239,15 +240,6 @@ impl GrowingText {
     }
 }
 
-/// The beginning of the character that has this byte, or the end of the text.
-pub(crate) fn char_boundary(text: &str, byte: usize) -> usize {
-    let mut boundary = byte.min(text.len());
-    while !text.is_char_boundary(boundary) {
-        boundary -= 1;
-    }
-    boundary
-}
-
 /// A piece of one of an answer's texts, sent to streams before the answer is complete. It is not journalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerDelta {
@@ -356,13 +348,5 @@ mod tests {
                 live.with_deltas(kind, range, bytes_max, str::len, |index, end, text| (index, end, text.to_owned()));
             assert_eq!(got, (through, (index, through, text.to_owned())), "{range:?}");
         }
-    }
-
-    #[test]
-    fn an_offset_in_a_character_is_the_character_s_beginning() {
-        let live = LiveAnswer::default();
-        live.append("a\u{1f600}b");
-        let boundaries: Vec<usize> = (0..9).map(|byte| live.char_boundary(byte)).collect();
-        assert_eq!(boundaries, [0, 1, 1, 1, 1, 5, 6, 6, 6]);
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: one system text comes first, if there is any. After it, user and assistant alternate. The first and the last of
 //! them are texts of users, and the last contains the message to answer. Every chat template accepts this form.
 
-use crate::base::limits::SPEAKER_NAME_CHARS_MAX;
+use crate::base::limits::{HISTORY_BYTES_MAX, SPEAKER_NAME_CHARS_MAX};
 use crate::domain::answer_job::Turn;
 use crate::domain::history::History;
 use crate::domain::model::{Content, Role};
@@ -21,6 +21,12 @@ pub struct ContextRules {
     pub bytes_max: usize,
     /// `RESPONDER_NAMES`: whether the texts of users begin with their names where several users speak.
     pub names: bool,
+}
+
+impl Default for ContextRules {
+    fn default() -> ContextRules {
+        ContextRules { system_prompt: None, bytes_max: HISTORY_BYTES_MAX, names: true }
+    }
 }
 
 /// The texts of one request.

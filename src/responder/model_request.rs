@@ -305,38 +305,43 @@ impl ModelRequest {
             permit.settle_attempt(outcome, self.is_counted, now);
             self.is_counted |= outcome == PermitOutcome::Failure;
         }
-        let settings = self.upstream.settings();
-        let loading_until = self.began.unwrap_or(now).plus_milliseconds(settings.timeouts.first_byte_milliseconds);
         self.attempts += 1;
-        let attempts = Attempts { count: self.attempts, has_received: self.has_received, loading_until };
-        let next = settings.retry.next_attempt(attempts, &failure, now, &mut self.random);
-        let pause = match next {
-            NextAttempt::After(pause) | NextAttempt::AfterLoading(pause) => Some(pause),
-            NextAttempt::Never | NextAttempt::Shorter => None,
-        };
-        let until = now.plus_milliseconds(pause.unwrap_or(0));
-        let is_over = self.deadline().is_some_and(|deadline| deadline <= until);
+        let next = self.next_attempt(&failure, now);
         log::warn!(
-            "attempt {} to get an answer failed, next {next:?} ms: {}; {}",
+            "attempt {} to get an answer failed, {next}: {}; {}",
             self.attempts,
             failure.message,
             failure.detail
         );
-        match (next, pause) {
-            _ if is_over => return self.end(Err(failure)),
-            (NextAttempt::Never, _) => return self.end(Err(failure)),
-            (NextAttempt::Shorter, _) | (_, None) => {
+        match next {
+            NextAttempt::Never => return self.end(Err(failure)),
+            NextAttempt::Shorter => {
                 self.attempts -= 1;
                 self.halvings += 1;
                 self.state = RequestState::New;
             }
-            (_, Some(pause)) => {
-                self.attempts -= u32::from(matches!(next, NextAttempt::AfterLoading(_)));
-                self.state = RequestState::Pausing { until };
-                self.effects.push_back(ModelEffect::Retrying(pause));
+            NextAttempt::After(pause) => self.pause(pause, now),
+            NextAttempt::AfterLoading(pause) => {
+                self.attempts -= 1;
+                self.pause(pause, now);
             }
         }
         self.last_failure = Some(failure);
+    }
+
+    /// What follows the attempt that failed: nothing, if it would begin after the end of all attempts.
+    fn next_attempt(&mut self, failure: &Failure, now: MonoTime) -> NextAttempt {
+        let settings = self.upstream.settings();
+        let loading_until = self.began.unwrap_or(now).plus_milliseconds(settings.timeouts.first_byte_milliseconds);
+        let attempts = Attempts { count: self.attempts, has_received: self.has_received, loading_until };
+        let next = settings.retry.next_attempt(attempts, failure, now, &mut self.random);
+        let begins = now.plus_milliseconds(next.pause());
+        if self.deadline().is_some_and(|deadline| deadline <= begins) { NextAttempt::Never } else { next }
+    }
+
+    fn pause(&mut self, milliseconds: u64, now: MonoTime) {
+        self.state = RequestState::Pausing { until: now.plus_milliseconds(milliseconds) };
+        self.effects.push_back(ModelEffect::Retrying(milliseconds));
     }
 
     fn end(&mut self, result: Result<Completion, Failure>) {

@@ -4,6 +4,7 @@ use super::Failure;
 use crate::base::limits::*;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
+use std::fmt;
 
 /// When a failed attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,28 @@ pub(crate) enum NextAttempt {
     After(u64),
     /// The same, and the failed attempt does not count.
     AfterLoading(u64),
+}
+
+impl NextAttempt {
+    /// The pause before it, in milliseconds.
+    pub(crate) fn pause(self) -> u64 {
+        match self {
+            NextAttempt::Never | NextAttempt::Shorter => 0,
+            NextAttempt::After(pause) | NextAttempt::AfterLoading(pause) => pause,
+        }
+    }
+}
+
+impl fmt::Display for NextAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NextAttempt::Never => f.write_str("no other follows"),
+            NextAttempt::Shorter => f.write_str("another follows with fewer messages"),
+            NextAttempt::After(pause) | NextAttempt::AfterLoading(pause) => {
+                write!(f, "another follows after {pause} ms")
+            }
+        }
+    }
 }
 
 impl RetryPolicy {

@@ -27,7 +27,6 @@ use crate::base::random::Random;
 use crate::base::thread::{self, OnPanic};
 use crate::config::Settings;
 use crate::domain::responder::ResponderKind;
-use crate::responder::retry::RetryPolicy;
 use crate::responder::{ContextRules, Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::shared::SharedState;
@@ -291,8 +290,6 @@ fn model(settings: &Settings) -> Result<Model, StartError> {
     let upstream = match (&settings.responder_url, &settings.responder_model) {
         (Some(address), Some(model)) if may_answer(ResponderKind::OpenAi) => {
             let upstream = Upstream::new(UpstreamSettings {
-                address: address.clone(),
-                model: model.clone(),
                 models: settings.responder_models.clone(),
                 headers: settings.responder_headers.clone(),
                 api_key: settings.responder_api_key.clone(),
@@ -308,8 +305,7 @@ fn model(settings: &Settings) -> Result<Model, StartError> {
                     total_milliseconds: settings.responder_total_ms,
                     ..Timeouts::default()
                 },
-                retry: RetryPolicy::default(),
-                breaker: Default::default(),
+                ..UpstreamSettings::new(address.clone(), model.clone())
             });
             Some(Arc::new(upstream.map_err(StartError::Responder)?))
         }

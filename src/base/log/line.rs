@@ -2,6 +2,7 @@
 
 use crate::base::decimal;
 use crate::base::limits::LOG_FIELD_BYTES_MAX;
+use crate::base::text::beginning;
 use crate::base::time::WallTime;
 use std::io::Write;
 
@@ -165,11 +166,8 @@ enum Escapes {
 
 /// Appends at most `LOG_FIELD_BYTES_MAX` bytes of `text`, escaped, and `…` if it was truncated.
 fn escape(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
-    let mut kept = text.len().min(LOG_FIELD_BYTES_MAX);
-    while !text.is_char_boundary(kept) {
-        kept -= 1;
-    }
-    for c in text[..kept].chars() {
+    let kept = beginning(text, LOG_FIELD_BYTES_MAX);
+    for c in kept.chars() {
         match c {
             '"' | '\\' if escapes != Escapes::Text => out.extend_from_slice(&[b'\\', c as u8]),
             ' '..='~' => out.push(c as u8),
@@ -187,7 +185,7 @@ fn escape(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
             _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    if kept < text.len() {
+    if kept.len() < text.len() {
         out.extend_from_slice("…".as_bytes());
     }
 }

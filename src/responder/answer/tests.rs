@@ -5,10 +5,8 @@ use crate::domain::answer_job::{JobId, Turn, UserKey};
 use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::Role;
 use crate::domain::responder::ResponderKind;
-use crate::responder::breaker::Breaker;
-use crate::responder::context::ContextRules;
 use crate::responder::retry::RetryPolicy;
-use crate::responder::upstream::{Timeouts, UpstreamSettings};
+use crate::responder::upstream::UpstreamSettings;
 use uuid::Uuid;
 
 const MESSAGE: MessageId = MessageId(Uuid::from_u128(9));
@@ -24,18 +22,9 @@ fn history() -> History {
 }
 
 fn upstream() -> Arc<Upstream> {
-    let settings = UpstreamSettings {
-        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
-        model: "m".into(),
-        api_key: None,
-        models: Vec::new(),
-        headers: Vec::new(),
-        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
-        ca_file: None,
-        timeouts: Timeouts::default(),
-        retry: RetryPolicy { tries_max: 1, ..RetryPolicy::default() },
-        breaker: Breaker::default(),
-    };
+    let address = UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap();
+    let retry = RetryPolicy { tries_max: 1, ..RetryPolicy::default() };
+    let settings = UpstreamSettings { retry, ..UpstreamSettings::new(address, "m".into()) };
     Arc::new(Upstream::new(settings).unwrap())
 }
 

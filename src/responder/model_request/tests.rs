@@ -1,9 +1,7 @@
 use super::*;
 use crate::config::upstream_address::UpstreamAddress;
 use crate::responder::FailureKind;
-use crate::responder::breaker::{Breaker, Position};
-use crate::responder::context::ContextRules;
-use crate::responder::retry::RetryPolicy;
+use crate::responder::breaker::Position;
 use crate::responder::upstream::{Timeouts, UpstreamSettings};
 
 /// A request to a model whose server a test plays, with a clock of its own.
@@ -21,18 +19,12 @@ struct Played {
 type Play<'p> = &'p dyn Fn(&mut Played);
 
 fn upstream() -> Arc<Upstream> {
-    let settings = UpstreamSettings {
-        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
-        model: "m".into(),
-        api_key: None,
-        models: Vec::new(),
-        headers: Vec::new(),
-        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
-        ca_file: None,
-        timeouts: Timeouts::default(),
-        retry: RetryPolicy::default(),
-        breaker: Breaker::default(),
-    };
+    upstream_with(Timeouts::default())
+}
+
+fn upstream_with(timeouts: Timeouts) -> Arc<Upstream> {
+    let address = UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap();
+    let settings = UpstreamSettings { timeouts, ..UpstreamSettings::new(address, "m".into()) };
     Arc::new(Upstream::new(settings).unwrap())
 }
 
@@ -154,19 +146,7 @@ fn a_slow_answer_has_no_bound_while_bytes_arrive() {
 
 #[test]
 fn a_bound_of_the_whole_answer_counts_all_attempts() {
-    let settings = |total| UpstreamSettings {
-        timeouts: Timeouts { total_milliseconds: Some(total), ..Timeouts::default() },
-        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
-        model: "m".into(),
-        api_key: None,
-        models: Vec::new(),
-        headers: Vec::new(),
-        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
-        ca_file: None,
-        retry: RetryPolicy::default(),
-        breaker: Breaker::default(),
-    };
-    let upstream = Arc::new(Upstream::new(settings(10_000)).unwrap());
+    let upstream = upstream_with(Timeouts { total_milliseconds: Some(10_000), ..Timeouts::default() });
     let mut played = Played::new(&upstream, 0);
     played.reject(503, "", "");
     played.pass(2);

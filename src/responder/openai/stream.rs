@@ -9,6 +9,7 @@ use super::error::{ErrorReport, find_error};
 use super::passed;
 use super::text::{HalfJoiner, ThinkSplitter, mark_lone_halves, without_foreign_json, without_marks};
 use crate::base::limits::*;
+use crate::base::text::beginning;
 use crate::config::types::Secret;
 use crate::domain::passing::PassingForm;
 use crate::responder::failure::printable;
@@ -403,12 +404,12 @@ impl AnswerReader {
     }
 
     fn pass_on(&mut self, text: &str, reasoning: &str, pieces: &mut AnswerPieces) {
-        let shown = up_to(reasoning, REASONING_BYTES_MAX - self.reasoning_bytes);
+        let shown = beginning(reasoning, REASONING_BYTES_MAX - self.reasoning_bytes);
         pieces.reasoning.push_str(shown);
         // What was cut does not go on behind the cut.
         let is_cut = shown.len() < reasoning.len();
         self.reasoning_bytes = if is_cut { REASONING_BYTES_MAX } else { self.reasoning_bytes + shown.len() };
-        let shown = up_to(text, CONTENT_BYTES_MAX - self.text_bytes);
+        let shown = beginning(text, CONTENT_BYTES_MAX - self.text_bytes);
         pieces.text.push_str(shown);
         self.text_bytes += shown.len();
         self.has_said |= shown.chars().any(|char| !char.is_whitespace());
@@ -449,8 +450,8 @@ impl AnswerReader {
     /// Logs the first event that cannot be read.
     fn skip(&mut self, data: &str) {
         if !std::mem::replace(&mut self.has_skipped, true) {
-            let begin = up_to(data, UPSTREAM_BEGINNING_BYTES);
-            let begin = printable(&redact(begin, &self.secrets), UPSTREAM_EXCERPT_CHARS_MAX);
+            let begin = redact(beginning(data, UPSTREAM_BEGINNING_BYTES), &self.secrets);
+            let begin = printable(&begin, UPSTREAM_EXCERPT_CHARS_MAX);
             log::warn!("the model's server sent an event that is no JSON object, which is skipped: {begin}");
         }
     }
@@ -496,15 +497,6 @@ fn parse(text: &str) -> Option<Value> {
     let value =
         serde_json::from_str(&marked).ok().or_else(|| serde_json::from_str(&without_foreign_json(&marked)).ok())?;
     matches!(value, Value::Object(_) | Value::Array(_)).then_some(value)
-}
-
-/// The beginning of a text, of at most so many bytes.
-fn up_to(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 /// Skips white space and the bytes of a byte order mark, which may be split.

@@ -67,7 +67,7 @@ pub(super) fn without_foreign_json(json: &str) -> String {
     out
 }
 
-/// The number of an escape `\uXXXX` that begins there.
+/// The number of an escape of `\u` and four hexadecimal digits that begins there.
 fn escaped_unit(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;

@@ -159,7 +159,7 @@ impl Upstream {
 /// A permit of the breaker. It is settled when it is dropped, so that a lost one does not keep a breaker half open.
 #[derive(Debug)]
 pub(crate) struct PermitGuard {
-    upstream: std::sync::Arc<Upstream>,
+    upstream: Arc<Upstream>,
     permit: Permit,
     outcome: PermitOutcome,
     settled_at: MonoTime,
@@ -170,10 +170,10 @@ impl PermitGuard {
     ///
     /// # Errors
     /// Returns the time until the breaker admits a request.
-    pub(crate) fn new(upstream: &std::sync::Arc<Upstream>, now: MonoTime) -> Result<PermitGuard, Duration> {
+    pub(crate) fn new(upstream: &Arc<Upstream>, now: MonoTime) -> Result<PermitGuard, Duration> {
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
         metrics::BREAKER.set(upstream.position() as u64);
-        Ok(PermitGuard { upstream: upstream.clone(), permit, outcome: PermitOutcome::Unknown, settled_at: now })
+        Ok(PermitGuard { upstream: Arc::clone(upstream), permit, outcome: PermitOutcome::Unknown, settled_at: now })
     }
 
     /// Reports the outcome of an attempt. A message whose failure `is_counted` already counts only as a probe.

@@ -29,6 +29,15 @@ pub(crate) enum ResponseEnd {
     Failed(Failure),
 }
 
+impl From<Result<Completion, Failure>> for ResponseEnd {
+    fn from(result: Result<Completion, Failure>) -> ResponseEnd {
+        match result {
+            Ok(completion) => ResponseEnd::Finished(completion),
+            Err(failure) => ResponseEnd::Failed(failure),
+        }
+    }
+}
+
 /// A request and its response.
 #[derive(Debug)]
 pub(crate) struct UpstreamRequest {
@@ -184,13 +193,8 @@ impl UpstreamRequest {
             HttpState::Head { .. } => {
                 self.end(detail(Failure::connection_lost().with_detail("there is no whole head")))
             }
-            HttpState::Body { body, reader, .. } => {
-                let is_whole = error.is_none() && body.is_framed() && body.is_done();
-                Some(match self.end_reader(reader, is_whole, pieces) {
-                    Ok(completion) => ResponseEnd::Finished(completion),
-                    Err(failure) => ResponseEnd::Failed(detail(failure)),
-                })
-            }
+            // A whole body has already ended the request.
+            HttpState::Body { reader, .. } => Some(self.end_reader(reader, false, pieces).map_err(detail).into()),
             HttpState::ErrorBody { head, received, .. } => Some(ResponseEnd::Rejected { head, body: received }),
         }
     }
@@ -226,11 +230,11 @@ impl UpstreamRequest {
             HttpState::Head { .. } | HttpState::Body { has_begun: false, .. } => {
                 self.end(late("The model did not begin to answer in time", false))
             }
-            HttpState::Body { reader, .. } => Some(match self.end_reader(reader, false, pieces) {
-                // The text has its finish reason, and the server keeps the connection open.
-                Ok(completion) => ResponseEnd::Finished(completion),
-                Err(_) => ResponseEnd::Failed(late("The model stopped in the middle of its answer", false)),
-            }),
+            // If the text has its finish reason, the server keeps the connection open, and the answer is complete.
+            HttpState::Body { reader, .. } => {
+                let ended = self.end_reader(reader, false, pieces);
+                Some(ended.map_err(|_| late("The model stopped in the middle of its answer", false)).into())
+            }
         }
     }
 
@@ -268,31 +272,27 @@ impl UpstreamRequest {
             return self.end(failure);
         }
         if bytes.is_empty() {
-            return if body.is_done() { self.finish(true, pieces) } else { None };
+            return if body.is_done() { self.finish(pieces) } else { None };
         }
         *has_begun = true;
         let (had_finish_reason, bytes_before) = (reader.has_finish_reason(), pieces.bytes());
         match reader.read(&bytes, pieces) {
             Ok(ReadProgress::More) if !body.is_done() => {}
-            Ok(_) => return self.finish(true, pieces),
+            Ok(_) => return self.finish(pieces),
             Err(failure) => return self.end(failure),
         }
         // Text may follow a finish reason, but what is not text does not keep the answer open.
-        let had_finish_reason = had_finish_reason && reader.has_finish_reason();
-        if !had_finish_reason || pieces.bytes() > bytes_before {
+        if !(had_finish_reason && reader.has_finish_reason()) || pieces.bytes() > bytes_before {
             self.wait(self.timeouts.between_bytes_milliseconds, now);
         }
         None
     }
 
-    fn finish(&mut self, is_whole: bool, pieces: &mut AnswerPieces) -> Option<ResponseEnd> {
+    fn finish(&mut self, pieces: &mut AnswerPieces) -> Option<ResponseEnd> {
         let HttpState::Body { reader, .. } = std::mem::replace(&mut self.state, HttpState::Over) else {
             unreachable!("an answer finishes in its body");
         };
-        Some(match self.end_reader(reader, is_whole, pieces) {
-            Ok(completion) => ResponseEnd::Finished(completion),
-            Err(failure) => ResponseEnd::Failed(failure),
-        })
+        Some(self.end_reader(reader, true, pieces).into())
     }
 
     fn end_reader(
@@ -355,11 +355,6 @@ impl ResponseBody {
             }
         };
         Ok(ResponseBody { reader, bytes: 0 })
-    }
-
-    /// Whether its end is known, so that a lost end shows.
-    fn is_framed(&self) -> bool {
-        self.reader.is_some()
     }
 
     fn is_done(&self) -> bool {

@@ -58,3 +58,21 @@ pub struct UpstreamSettings {
     /// The circuit breaker, closed at first.
     pub breaker: Breaker,
 }
+
+impl UpstreamSettings {
+    /// The settings of this model, with the defaults of the others.
+    pub fn new(address: UpstreamAddress, model: String) -> UpstreamSettings {
+        UpstreamSettings {
+            address,
+            model,
+            models: Vec::new(),
+            headers: Vec::new(),
+            api_key: None,
+            context: ContextRules::default(),
+            ca_file: None,
+            timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
+            breaker: Breaker::default(),
+        }
+    }
+}

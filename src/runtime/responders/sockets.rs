@@ -118,12 +118,14 @@ impl UpstreamSockets {
             id,
             UpstreamSocket { state: SocketState::Resolving, in_readable: false, read_closed: false, is_paused: false },
         );
-        if let Ok(ip) = address.host.parse::<IpAddr>() {
-            self.dial(id, VecDeque::from([SocketAddr::new(ip, address.port)]), "no address".to_owned(), happened);
-        } else if now < self.addresses.known_until {
-            self.dial(id, self.addresses.known.iter().copied().collect(), "no address".to_owned(), happened);
-        } else if !self.addresses.is_resolving {
-            self.resolve(address, happened);
+        let addresses = match address.host.parse::<IpAddr>() {
+            Ok(ip) => Some(VecDeque::from([SocketAddr::new(ip, address.port)])),
+            Err(_) => (now < self.addresses.known_until).then(|| self.addresses.known.iter().copied().collect()),
+        };
+        match addresses {
+            Some(addresses) => self.dial(id, addresses, None, happened),
+            None if self.addresses.is_resolving => {}
+            None => self.resolve(address, happened),
         }
         id
     }
@@ -162,7 +164,7 @@ impl UpstreamSockets {
                 self.addresses.known = addresses;
                 for id in waiting {
                     let addresses = self.addresses.known.iter().copied().collect();
-                    self.dial(id, addresses, "the name has no address".to_owned(), happened);
+                    self.dial(id, addresses, None, happened);
                 }
             }
             Err(error) => {
@@ -282,12 +284,12 @@ impl UpstreamSockets {
         }
     }
 
-    /// Connects a socket to the first of the addresses that can be tried.
+    /// Connects a socket to the first of the addresses that can be tried. `error` is that of an address before them.
     fn dial(
         &mut self,
         id: SocketId,
         mut addresses: VecDeque<SocketAddr>,
-        mut error: String,
+        mut error: Option<String>,
         happened: &mut Vec<SocketEvent>,
     ) {
         while let Some(address) = addresses.pop_front() {
@@ -298,10 +300,11 @@ impl UpstreamSockets {
                     }
                     return;
                 }
-                Err(failed) => error = failed.to_string(),
+                Err(failed) => error = Some(failed.to_string()),
             }
         }
         self.sockets.remove(&id);
+        let error = error.unwrap_or_else(|| "the name has no address".to_owned());
         happened.push(SocketEvent::Closed(id, Some(error)));
     }
 
@@ -310,7 +313,7 @@ impl UpstreamSockets {
         let state = std::mem::replace(&mut socket.state, SocketState::Resolving);
         if let SocketState::Connecting { rest, stream, .. } = state {
             self.drop_stream(stream);
-            self.dial(id, rest, error, happened);
+            self.dial(id, rest, Some(error), happened);
         }
     }
 

@@ -19,15 +19,12 @@ use crate::domain::query::StreamFilter;
 use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
-use crate::shard::subscription::subscriber::{AnswerCursor, FollowedAnswer, Subscriber};
+use crate::shard::subscription::subscriber::{AnswerCursor, FRAME_FIELDS_BYTES, FollowedAnswer, Subscriber};
 use crate::sse::frame::EventFrame;
 use crate::wire;
 use crate::wire::json::string_bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-
-/// Bytes of a frame around the text of a delta.
-const FRAME_FIELDS_BYTES: usize = 512;
 
 /// One answer in progress.
 #[derive(Debug)]

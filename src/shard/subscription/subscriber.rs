@@ -35,6 +35,8 @@ const PAGE_RETRY_MILLISECONDS: u64 = 250;
 const ESCAPED_BYTES_FACTOR: usize = 6;
 /// Approximate size of an event's frame without its weight.
 const PAGE_FRAME_BYTES: usize = 256;
+/// Bytes of a frame around the text of a delta.
+pub(super) const FRAME_FIELDS_BYTES: usize = 512;
 
 /// Where a stream's next events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

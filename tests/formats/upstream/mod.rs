@@ -35,17 +35,14 @@ const RETRY: RetryPolicy =
     RetryPolicy { tries_max: 3, pause_milliseconds: 2, pause_milliseconds_max: 4, retry_after_milliseconds_max: 2_000 };
 
 fn settings(url: impl AsRef<str>) -> UpstreamSettings {
+    let address = UpstreamAddress::parse(url.as_ref()).expect("an address");
     UpstreamSettings {
-        address: UpstreamAddress::parse(url.as_ref()).expect("an address"),
-        model: "standin-1".into(),
         models: vec!["standin-1".into(), "standin-2".into()],
-        headers: Vec::new(),
         api_key: Some(Secret::new(KEY)),
-        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
-        ca_file: None,
+        context: ContextRules { bytes_max: 4096, ..ContextRules::default() },
         timeouts: LONG_TIMEOUTS,
         retry: RETRY,
-        breaker: Breaker::default(),
+        ..UpstreamSettings::new(address, "standin-1".into())
     }
 }
 

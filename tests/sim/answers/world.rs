@@ -7,13 +7,12 @@ use super::server::{Arrival, ModelConnection, ServerAction};
 use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_step};
 use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
-    Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Breaker, Command,
-    CommandKind, Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, Database,
-    Deletion, DriverRequest, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata,
-    MonoTime, Now, Outcome, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader,
-    Rejection, ReplyTo, ResponderInput, ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput,
-    SchedulerLimits, SchedulerOutput, StoreConfig, StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress,
-    UpstreamSettings, UserId, WallTime, Writer,
+    Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind,
+    Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, Database, Deletion,
+    DriverRequest, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime,
+    Now, Outcome, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection,
+    ReplyTo, ResponderInput, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput,
+    StoreConfig, StoreReply, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -992,17 +991,8 @@ impl AnswerWorld {
 
 /// The model's server as the settings have it. Its timeouts are those of the program.
 fn upstream() -> Arc<Upstream> {
-    let settings = UpstreamSettings {
-        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").expect("an address"),
-        model: "m".into(),
-        api_key: None,
-        models: Vec::new(),
-        headers: Vec::new(),
-        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
-        ca_file: None,
-        timeouts: Timeouts::default(),
-        retry: RetryPolicy::default(),
-        breaker: Breaker::default(),
-    };
+    let address = UpstreamAddress::parse("http://127.0.0.1:1/v1").expect("an address");
+    let context = ContextRules { bytes_max: 4096, ..ContextRules::default() };
+    let settings = UpstreamSettings { context, ..UpstreamSettings::new(address, "m".into()) };
     Arc::new(Upstream::new(settings).expect("the settings are valid"))
 }

@@ -7,15 +7,16 @@
 //! ends its answer.
 
 use super::answer_view::AnswerView;
-use super::{DeliveryState, ESCAPED_BYTES_FACTOR, FillResult, Subscriber};
+use super::{DeliveryState, ESCAPED_BYTES_FACTOR, FRAME_FIELDS_BYTES, FillResult, Subscriber};
 use crate::api::StreamStart;
+use crate::base::text::char_boundary;
 use crate::base::time::{MonoTime, WallTime};
 use crate::domain::answer_page::{AnswerPage, EndedText};
 use crate::domain::command::ConversationRef;
 use crate::domain::completion_error::CompletionError;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
-use crate::domain::live_answer::{AnswerTextKind, ShownText, char_boundary};
+use crate::domain::live_answer::{AnswerTextKind, ShownText};
 use crate::domain::query::QueryKind;
 use crate::domain::started_answer::AnswerStarted;
 use crate::shard::connection::outbox::Outbox;
@@ -23,9 +24,6 @@ use crate::sse::frame::EventFrame;
 use crate::wire;
 use crate::wire::json::string_bytes;
 use std::sync::Arc;
-
-/// Bytes of a frame around the text of a delta.
-const FRAME_FIELDS_BYTES: usize = 512;
 
 /// The answer that a stream follows, and how much of it the stream has.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use super::CommandOutcome;
 use crate::base::limits::*;
+use crate::base::text::beginning;
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, UserKey};
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
@@ -48,7 +49,7 @@ impl<'f> AnswerEnd<'f> {
     /// The error message for clients, if the answer failed.
     fn failure(&self) -> Option<&'f str> {
         let error = self.error.unwrap_or("the answer failed");
-        (self.status == Status::Failed).then(|| truncated(error, ANSWER_ERROR_BYTES_MAX))
+        (self.status == Status::Failed).then(|| beginning(error, ANSWER_ERROR_BYTES_MAX))
     }
 
     /// The same end, for an answer without text: it was cancelled, or else it failed.
@@ -371,7 +372,7 @@ impl<R: Rows> Transaction<'_, R> {
         let message_id = output.as_ref().and_then(|event| event.message_id());
         let answer = message_id.and_then(|id| self.ids.open(id.0)).map(|(number, _)| number);
         if let (Some(answer), Some(reasoning)) = (answer, end.reasoning.filter(|text| !text.is_empty())) {
-            self.rows.insert_reasoning(answer, truncated(reasoning, REASONING_BYTES_MAX))?;
+            self.rows.insert_reasoning(answer, beginning(reasoning, REASONING_BYTES_MAX))?;
         }
         if let Some(used) = end.usage {
             self.add_usage(job.user, Some((access.number, access.created_at)), used)?;
@@ -403,7 +404,7 @@ impl<R: Rows> Transaction<'_, R> {
         conversation: Option<(EventNumber, WallTime)>,
         used: &TokenUsage,
     ) -> RowResult<()> {
-        let model = truncated(&used.model, MODEL_NAME_BYTES_MAX).into();
+        let model = beginning(&used.model, MODEL_NAME_BYTES_MAX).into();
         let used = TokenUsage { model, tokens: used.tokens };
         self.rows.add_usage(&NewUsage { user, day: Day::of(self.wall), conversation, usage: &used })
     }
@@ -665,13 +666,4 @@ fn check_length(bytes: usize) -> Result<(), Rejection> {
         0..=CONTENT_BYTES_MAX => Ok(()),
         _ => Err(Rejection::Invalid(vec![("text", "must be at most 1 MiB of UTF-8".to_owned())])),
     }
-}
-
-/// The longest beginning of a text that has at most `bytes_max` bytes.
-fn truncated(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

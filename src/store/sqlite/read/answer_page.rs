@@ -1,10 +1,10 @@
 //! One answer for a stream that follows it: whether it has ended, and a part of its text.
 
+use crate::base::text::char_boundary;
 use crate::domain::answer_page::{AnswerPage, EndedText};
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, MessageId};
-use crate::domain::live_answer::char_boundary;
 use crate::domain::model::{Message, Status, StoredPhase};
 use crate::domain::query::QueryResult;
 use crate::domain::result::{Rejection, Resource};
