@@ -22,13 +22,14 @@ pub(super) enum TextPlace {
     Choice,
 }
 
-/// The object that has the choices: some gateways wrap it.
+/// The object that has the choices: some gateways wrap it, RunPod in a list.
 pub(super) fn unwrapped(value: &Value) -> &Value {
     if value.get("choices").is_some_and(|choices| !choices.is_null()) {
         return value;
     }
     let wrapped = ["data", "result", "output", "response"].iter().filter_map(|name| value.get(name));
-    wrapped.into_iter().find(|inner| has_choices(inner)).unwrap_or(value)
+    let mut first = wrapped.map(|inner| inner.as_array().and_then(|list| list.first()).unwrap_or(inner));
+    first.find(|inner| has_choices(inner)).unwrap_or(value)
 }
 
 /// Whether there is a choice.
@@ -175,28 +176,23 @@ pub(super) enum FinishKind {
 }
 
 /// Finish reasons that mean a failure. Any other ends a text as it is, filters and length limits too.
-const FAILED_REASONS: [(&str, FinishKind); 23] = [
+const FAILED_REASONS: [(&str, FinishKind); 22] = [
+    // OpenRouter, Together, Cohere, watsonx.
     ("error", FinishKind::Failed),
-    ("error_limit", FinishKind::Failed),
-    ("failed", FinishKind::Failed),
-    ("server_error", FinishKind::Failed),
-    ("internal_error", FinishKind::Failed),
     // DeepSeek.
     ("insufficient_system_resource", FinishKind::Failed),
     // vLLM and SGLang, when the request is aborted.
     ("abort", FinishKind::Failed),
-    ("aborted", FinishKind::Failed),
-    ("cancel", FinishKind::Failed),
-    ("cancelled", FinishKind::Failed),
-    ("canceled", FinishKind::Failed),
-    // Cohere.
+    // Cohere. Its `ERROR_LIMIT` is the end of the context.
     ("user_cancel", FinishKind::Failed),
     ("timeout", FinishKind::Failed),
     // Zhipu.
     ("network_error", FinishKind::Failed),
     // watsonx.
     ("time_limit", FinishKind::Failed),
-    // LM Studio.
+    ("cancelled", FinishKind::Failed),
+    // LM Studio's own interface.
+    ("failed", FinishKind::Failed),
     ("modelunloaded", FinishKind::Failed),
     ("model_unloaded", FinishKind::Failed),
     // Gemini.
@@ -205,6 +201,12 @@ const FAILED_REASONS: [(&str, FinishKind); 23] = [
     ("unexpected_tool_call", FinishKind::FailedForGood),
     ("too_many_tool_calls", FinishKind::FailedForGood),
     ("missing_thought_signature", FinishKind::FailedForGood),
+    // Of no known server; their meaning leaves no doubt.
+    ("server_error", FinishKind::Failed),
+    ("internal_error", FinishKind::Failed),
+    ("aborted", FinishKind::Failed),
+    ("cancel", FinishKind::Failed),
+    ("canceled", FinishKind::Failed),
     ("incomplete", FinishKind::Failed),
 ];
 

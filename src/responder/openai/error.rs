@@ -95,19 +95,31 @@ impl ErrorReport {
 
     /// Another attempt fails as well until the account is paid. A limit per minute, which Gemini calls a quota, is another matter.
     fn is_about_billing(&self) -> bool {
-        const SIGNS: [&str; 14] = [
+        const SIGNS: [&str; 18] = [
+            // OpenAI.
             "insufficient_quota",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "account_deactivated",
+            "credit_balance_exhausted",
+            // DeepSeek, MiniMax, and Zhipu in two languages.
             "insufficient_balance",
             "insufficient balance",
+            "\u{4f59}\u{989d}\u{4e0d}\u{8db3}",
+            // OpenRouter.
             "insufficient_credits",
             "insufficient credits",
             "requires more credits",
-            "billing_hard_limit_reached",
-            "billing_not_active",
+            // Anthropic.
             "credit balance is too low",
+            // Moonshot.
             "exceeded_current_quota_error",
+            // DashScope.
             "arrearage",
-            "account_deactivated",
+            // xAI.
+            "used all available credits",
+            // Hugging Face.
+            "monthly included credits",
             "payment_required",
             "payment required",
         ];
@@ -131,36 +143,47 @@ impl ErrorReport {
 
     fn is_context_too_long(&self) -> bool {
         /// Words that are enough. Each is of the servers named before it.
-        const SIGNS: [&str; 27] = [
-            // OpenAI, Azure, Groq, OpenRouter; vLLM, Together, DeepSeek, SGLang.
+        const SIGNS: [&str; 36] = [
+            // OpenAI, Azure, Groq, OpenRouter, llama-cpp-python; vLLM, Together, DeepSeek, Mistral, SGLang.
             "context_length_exceeded",
             "maximum context length",
+            // OpenAI.
+            "exceeds the context window",
+            // vLLM.
+            "longer than the maximum model length",
             // llama.cpp, old and new; its Python binding.
             "exceed_context_size_error",
             "exceeds the available context size",
             "context size has been exceeded",
             "context size exceeded",
             "exceed context window",
-            // LM Studio, two versions.
+            "prompt exceeds n_ctx",
+            // LM Studio, four versions.
             "when context the overflows",
             "when context overflows",
             "is greater than the context length",
-            // Ollama.
+            "exceeds context length",
+            // Ollama, and its cloud.
             "exceeds the context length",
             "exceeds maximum context length",
-            // LiteLLM, Zhipu, Anthropic.
+            "prompt too long; exceeded",
+            // LiteLLM.
             "contextwindowexceedederror",
+            // Zhipu.
             "context_window_exceeded",
-            "exceeds the context window",
+            "prompt exceeds max length",
+            // Anthropic.
             "exceed context limit",
             "prompt is too long",
             // Bedrock.
             "input is too long",
+            "too many input tokens",
             // SGLang.
             "longer than the model's context length",
+            "tokens) exceeds the maximum allowed length",
             // Gemini.
             "exceeds the maximum number of tokens allowed",
-            // Groq.
+            // OpenAI, Groq, Cerebras.
             "reduce the length of the messages",
             // xAI.
             "maximum prompt length is",
@@ -170,10 +193,13 @@ impl ErrorReport {
             "too many tokens: ",
             // Moonshot.
             "exceeded model token limit",
+            // MiniMax.
+            "context window exceeds limit",
             // Copilot.
             "model_max_prompt_tokens_exceeded",
             // TGI.
             "`inputs` tokens + `max_new_tokens` must be",
+            "`inputs` must have less than",
         ];
         SIGNS.iter().any(|sign| self.signs.contains(sign))
     }

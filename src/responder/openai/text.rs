@@ -137,8 +137,9 @@ fn marked_half(char: char) -> Option<u32> {
     (FIRST_HALF..0xe000).contains(&half).then_some(half)
 }
 
-/// Tags around reasoning at the beginning of a text.
-const THINK_TAGS: [(&str, &str); 2] = [("<think>", "</think>"), ("<thinking>", "</thinking>")];
+/// Tags around reasoning at the beginning of a text. The last is that of Gemini's compatible mode.
+const THINK_TAGS: [(&str, &str); 3] =
+    [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>")];
 
 /// Separates reasoning between tags at the beginning of a text from the text.
 #[derive(Debug)]
@@ -259,6 +260,8 @@ mod tests {
             ("<think>ab</think>cd", "cd", "ab"),
             ("\n\n<think>\nab\n</think>\n\ncd", "cd", "\nab\n"),
             ("<thinking>a</think>b</thinking>c", "c", "a</think>b"),
+            ("<thought>a</thought>b", "b", "a"),
+            ("<though", "<though", ""),
             ("<think></think>c", "c", ""),
             ("<think>never closed", "", "never closed"),
             ("<think>a</thin", "", "a</thin"),
