@@ -28,6 +28,8 @@ pub enum DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     bytes_max: usize,
+    /// Whether a field `error` is an event of that name.
+    has_error_field: bool,
     /// The current line, without its end.
     line: Vec<u8>,
     /// Whether the last byte was CR, so that an LF after it belongs to the same line end.
@@ -53,6 +55,7 @@ impl Decoder {
     pub fn new(bytes_max: usize) -> Decoder {
         Decoder {
             bytes_max,
+            has_error_field: false,
             line: Vec::new(),
             after_cr: false,
             has_begun: false,
@@ -63,6 +66,12 @@ impl Decoder {
             last_event_id_buffer: String::new(),
             retry_milliseconds: None,
         }
+    }
+
+    /// This decoder for a server that reports errors in a field of their own, which the standard does not have: llama.cpp did until
+    /// PR 16109. The field is the data of an event with its name.
+    pub(crate) fn with_error_field(self) -> Decoder {
+        Decoder { has_error_field: true, ..self }
     }
 
     /// Decodes up to the next event and removes the decoded bytes from `input`; `None` once `input` is empty. An event that is
@@ -129,11 +138,10 @@ impl Decoder {
         let value = String::from_utf8_lossy(value.strip_prefix(b" ").unwrap_or(value));
         match field {
             b"event" => self.name = value.into_owned(),
-            b"data" => {
-                if std::mem::replace(&mut self.has_data, true) {
-                    self.data.push('\n');
-                }
-                self.data.push_str(&value);
+            b"data" => self.push_data(&value),
+            b"error" if self.has_error_field => {
+                "error".clone_into(&mut self.name);
+                self.push_data(&value);
             }
             b"id" if !value.contains('\0') => self.last_event_id_buffer = value.into_owned(),
             b"retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -143,6 +151,13 @@ impl Decoder {
         }
         let bytes = self.name.len() + self.data.len() + self.last_event_id_buffer.len();
         if bytes > self.bytes_max { Err(DecodeError::EventTooLarge) } else { Ok(()) }
+    }
+
+    fn push_data(&mut self, value: &str) {
+        if std::mem::replace(&mut self.has_data, true) {
+            self.data.push('\n');
+        }
+        self.data.push_str(value);
     }
 
     /// HTML Standard §9.2.6: without a `data` field there is no event, and the name is discarded.

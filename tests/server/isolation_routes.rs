@@ -88,6 +88,16 @@ fn probes(method: Method, pattern: &str) -> Option<&'static [Probe]> {
         (Post, "/conversations/{conversation_id}/messages/{message_id}/answer") => {
             &[(Hidden, "/conversations/{c}/messages/{m}/answer", "")]
         }
+        (Get, "/v1/models") => &[(Own, "/v1/models", "")],
+        (Get, "/v1/models/{model}") => &[(Own, "/v1/models/echo", "")],
+        (Post, "/v1/chat/completions") => &[
+            (
+                Hidden,
+                "/v1/chat/completions",
+                r#"{"messages":[{"role":"user","content":"x"}],"metadata":{"conversation_id":"{c}"}}"#,
+            ),
+            (Own, "/v1/chat/completions", r#"{"messages":[{"role":"user","content":"x"}]}"#),
+        ],
         (Get, "/usage") => &[(Own, "/usage", ""), (Own, "/usage?by=conversation", "")],
         (Get, "/conversations/{conversation_id}/messages/{message_id}") => {
             &[(Hidden, "/conversations/{c}/messages/{m}", "")]
@@ -228,7 +238,7 @@ fn essence(response: &Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
 
 #[test]
 fn requests_of_an_outsider_reveal_and_change_nothing() {
-    let server = Server::start(Options::new());
+    let server = Server::start(Options::new().set("RESPONDERS_ALLOWED", "echo,none"));
     let mut ann = Ann::new(&server);
     let mut ben = User::new(&server, "ben");
     let own = ben.start_conversation("ben's own");
@@ -342,7 +352,8 @@ fn invalid_tokens_reveal_nothing() {
             assert_eq!(theirs.status, 401, "{what}: {}", theirs.shown());
             assert_eq!(essence(&theirs), essence(&missing), "{what} of {pattern}");
             if method != "HEAD" {
-                assert_error(&theirs, 401, "unauthorized");
+                let code = if target.starts_with("/v1/") { "invalid_api_key" } else { "unauthorized" };
+                assert_error(&theirs, 401, code);
             }
         }
     }

@@ -27,6 +27,7 @@ mod isolation_routes;
 mod lifecycle;
 mod limits;
 mod memory;
+mod openai;
 mod openapi;
 mod ops;
 mod rates;

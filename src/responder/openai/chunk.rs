@@ -160,7 +160,7 @@ pub(super) fn finish_reason<'v>(value: &'v Value, choice: &'v Value) -> Option<&
     };
     // Ollama's own form.
     let reason = reason.or_else(|| (value["done"] == true).then(|| value["done_reason"].as_str().unwrap_or("stop")));
-    let is_none = |reason: &str| ["", "null", "none", "not_finished"].contains(&&reason.to_ascii_lowercase()[..]);
+    let is_none = |reason: &str| ["", "null", "none", "not_finished"].contains(&reason.to_ascii_lowercase().trim());
     reason.filter(|reason| !is_none(reason))
 }
 

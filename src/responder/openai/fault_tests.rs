@@ -674,3 +674,25 @@ fn contexts_that_are_too_long_are_recognized() {
     let repeated = json!({"error": {"message": "bad"}, "request": {"messages": [{"content": "prompt is too long"}]}});
     assert!(!response(400, "", &repeated.to_string()).context_too_long);
 }
+
+#[test]
+fn an_error_in_a_field_of_its_own_fails_the_answer() {
+    let body = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n\
+        error: {\"code\":500,\"message\":\"Context size has been exceeded.\"}\n\ndata: [DONE]\n\n";
+    let mut reader = AnswerReader::new([].into());
+    let failure = reader.read(body.as_bytes(), &mut AnswerPieces::default()).unwrap_err();
+    assert!(failure.message.ends_with(": Context size has been exceeded."), "{failure:?}");
+    assert!(failure.context_too_long);
+}
+
+#[test]
+fn a_blank_finish_reason_is_none() {
+    let chunk = |reason: &str| {
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}},\"finish_reason\":\"{reason}\"}}]}}\n\n")
+    };
+    let body = format!("{}{}data: [DONE]\n\n", chunk("length"), chunk(" \\n"));
+    let mut reader = AnswerReader::new([].into());
+    reader.read(body.as_bytes(), &mut AnswerPieces::default()).unwrap();
+    let completion = reader.end(true, &mut AnswerPieces::default()).unwrap();
+    assert_eq!(completion.finish_reason.as_deref(), Some("length"));
+}

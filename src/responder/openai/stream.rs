@@ -191,7 +191,7 @@ impl AnswerReader {
                     self.is_json = true;
                     BodyForm::Lines(Vec::new())
                 }
-                Some(_) => BodyForm::Stream(Decoder::new(UPSTREAM_EVENT_BYTES_MAX)),
+                Some(_) => BodyForm::Stream(Decoder::new(UPSTREAM_EVENT_BYTES_MAX).with_error_field()),
             };
         }
         let kept = UPSTREAM_BEGINNING_BYTES.saturating_sub(self.beginning.len()).min(bytes.len());
