@@ -156,7 +156,7 @@ fn echo(request: &Request<'_>, wanted: &CompletionRequest<'_>, now: WallTime) ->
         return Err(invalid("n", "must be 1 for echo"));
     }
     let text = wanted.last_text();
-    let text = text.ok_or_else(|| invalid("messages", "the last message must be the user's, and have text only"))?;
+    let text = text.ok_or_else(|| invalid("messages", "must end with a user message of nothing but text"))?;
     let id = format!("chatcmpl-{}", request.request_id);
     let head = CompletionHead { id: &id, created: now.seconds(), model: ECHO };
     let tokens = |bytes: usize| bytes.div_ceil(TOKEN_BYTES) as u64;

@@ -253,6 +253,9 @@ mod tests {
         assert!(described(&[], "").contains(&"HOST=127.0.0.1 # default".to_owned()));
         let lines = described(&[("SENTRY_DSN", "https://hidden@sentry.example/1")], "");
         assert!(lines.contains(&"SENTRY_DSN=https://***@sentry.example/1 # environment".to_owned()), "{lines:#?}");
+        let lines = described(&[("RESPONDER_URL", "https://a.example/v1?key=hidden&v=1")], "");
+        let shown = "RESPONDER_URL=https://a.example/v1?key=***&v=1 # environment";
+        assert!(lines.contains(&shown.to_owned()), "{lines:#?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Parses single variables, and collects the errors.
 
 use super::table::variable;
+use super::upstream_address::secret_parameters;
 use std::fmt;
 
 /// Longest value that is shown in a message, in characters.
@@ -150,13 +151,13 @@ pub(super) fn plain_or_quoted(value: &str) -> String {
 }
 
 fn without_credentials(value: &str) -> String {
-    match value.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, behind)) => format!("{scheme}://***@{behind}"),
-            None => value.to_owned(),
-        },
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let shown = match rest.rsplit_once('@') {
+        Some((_, behind)) => format!("{scheme}://***@{behind}"),
         None => value.to_owned(),
-    }
+    };
+    let secrets: Vec<&str> = secret_parameters(value).collect();
+    secrets.into_iter().fold(shown, |shown, secret| shown.replace(&format!("={secret}"), "=***"))
 }
 
 /// Milliseconds shown as seconds.

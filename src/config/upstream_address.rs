@@ -83,6 +83,19 @@ fn target(path: &str) -> String {
     format!("{path}{end}{query}")
 }
 
+/// Parts of the names of query parameters whose values are credentials, as Gemini's `key` and the `code` of Azure's functions are.
+const SECRET_NAMES: [&str; 7] = ["key", "token", "secret", "password", "code", "sig", "auth"];
+
+/// The values of the query parameters of a URL, or of a request target, that are named as credentials are.
+pub(crate) fn secret_parameters(url: &str) -> impl Iterator<Item = &str> {
+    let query = url.split_once('?').map_or("", |(_, query)| query.split('#').next().unwrap_or_default());
+    query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let name = name.to_ascii_lowercase();
+        (!value.is_empty() && SECRET_NAMES.iter().any(|part| name.contains(part))).then_some(value)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +123,14 @@ mod tests {
                 "{url}"
             );
         }
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_found_by_their_names() {
+        let secrets = |url| secret_parameters(url).collect::<Vec<_>>();
+        assert_eq!(secrets("https://a/v1?key=AIza1&api-version=2024-02-01&X-Api-Key=b#c=d"), ["AIza1", "b"]);
+        assert_eq!(secrets("/v1/chat/completions?code=x%3D&sig=&token"), ["x%3D"]);
+        assert!(secrets("https://a/v1").is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::openai;
 use crate::base::metrics;
 use crate::base::time::MonoTime;
 use crate::config::types::Secret;
+use crate::config::upstream_address::secret_parameters;
 use crate::domain::history::{AnswerSettings, History};
 pub(crate) use request::{ResponseEnd, UpstreamRequest};
 pub use settings::{Timeouts, UpstreamSettings};
@@ -25,7 +26,7 @@ use transport::Transport;
 pub struct Upstream {
     settings: UpstreamSettings,
     breaker: Mutex<Breaker>,
-    /// The key, and the values of the additional fields: no text of the server is shown or logged with them.
+    /// The key, the values of the additional fields, and credentials in the query of the address: no text of the server is shown or logged with them.
     secrets: Arc<[Secret]>,
     /// It rejected a request for token counts, so later requests do not ask for them.
     token_counts_rejected: AtomicBool,
@@ -50,7 +51,8 @@ impl Upstream {
         }
         let breaker = Mutex::new(std::mem::take(&mut settings.breaker));
         let values = settings.headers.iter().map(|field| &field.value);
-        let secrets = settings.api_key.iter().chain(values).cloned().collect();
+        let in_query = secret_parameters(&settings.address.target).map(Secret::new);
+        let secrets = settings.api_key.iter().chain(values).cloned().chain(in_query).collect();
         Ok(Upstream {
             #[cfg(feature = "tls")]
             tls: settings

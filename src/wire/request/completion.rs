@@ -139,14 +139,15 @@ impl<'a> CompletionRequest<'a> {
             match &*role(message) {
                 "system" | "developer" => {
                     system.push(
-                        text_of(message).ok_or_else(|| invalid("messages", "system messages may have text only"))?,
+                        text_of(message)
+                            .ok_or_else(|| invalid("messages", "must have system messages of nothing but text"))?,
                     );
                 }
                 _ => {}
             }
         }
         if json::elements(self.messages).count() != system.len() + 1 {
-            let rule = "a new conversation begins with one user message beside system messages; continue it with X-Conversation-Id";
+            let rule = "must be one user message and system messages to begin a conversation; continue it with X-Conversation-Id";
             return Err(invalid("messages", rule));
         }
         let metadata =
@@ -181,14 +182,13 @@ impl<'a> CompletionRequest<'a> {
 
     fn content(&self) -> Result<Content, InvalidBody> {
         let text = self.last_text();
-        let text =
-            text.ok_or_else(|| invalid("messages", "the last message must be the user's, and have text only"))?;
-        Content::new(&text).map_err(|rule| invalid("messages", &format!("the text of the last message {rule}")))
+        let text = text.ok_or_else(|| invalid("messages", "must end with a user message of nothing but text"))?;
+        Content::new(&text).map_err(|rule| invalid("messages", &format!("must end with a text that {rule}")))
     }
 
     /// Checks that the request asks for nothing that a conversation cannot hold.
     fn check_holdable(&self) -> Result<(), InvalidBody> {
-        const RULE: &str = "conversations cannot hold this yet: leave it out, or do without a conversation";
+        const RULE: &str = "cannot be part of a conversation yet: leave it out, or do without a conversation";
         let is_used = |value: &str| !["null", "[]", "\"none\""].contains(&value);
         for name in ["tools", "functions", "function_call", "audio"] {
             if member(self.body, name).is_some_and(is_used) {

@@ -306,3 +306,20 @@ fn a_whole_answer_for_a_stream_is_one_chunk() {
     let rest = reader.rest();
     assert_eq!((rest.text.as_str(), rest.finish_reason.as_str(), rest.is_done), ("all", "stop", true));
 }
+
+#[test]
+fn a_client_that_reads_nothing_is_cut_off_and_its_model_released() {
+    let model = Model::start();
+    let server = Server::start(options(&model).set("STREAM_STALL_TIMEOUT_SECONDS", 0.3));
+    let ann = User::new(&server, "ann");
+    let reader = Reader::open(&ann, &request("x", json!({"stream": true})), "");
+    let mut call = model.call();
+    call.begin();
+    let piece = "x".repeat(1 << 20);
+    // Until the server's socket and the pipe are full, and then until the connection is closed.
+    for _ in 0..64 {
+        call.say(&piece);
+    }
+    call.wait_until_closed();
+    drop(reader);
+}
