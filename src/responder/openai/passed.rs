@@ -26,6 +26,8 @@ pub(super) fn push(
         }
         PassingForm::Whole => out.push_str(&strict(value, raw)),
         PassingForm::Stream { hides_usage: true } if is_usage(value) => {}
+        // Signs of life, which clients would take for chunks.
+        PassingForm::Stream { .. } if !value["choices"].is_array() && !is_usage(value) => {}
         PassingForm::Stream { .. } => {
             let chunk = if is_json && !is_piece { Cow::Owned(as_chunk(value)) } else { strict(value, raw) };
             out.push_str("data: ");
@@ -96,7 +98,9 @@ mod tests {
         const TOOL: &str = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\": 1.50"}}]}}], "x":1e2}"#;
         const OTHER: &str = r#"{"choices":[{"index":1,"delta":{"content":"\ud83d"}}]}"#;
         const END: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
-        let body = format!(": hello\n\ndata: {TOOL}\n\ndata:{OTHER}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n");
+        let body = format!(
+            ": hello\n\ndata: {{\"type\":\"ping\"}}\n\ndata: {TOOL}\n\ndata:{OTHER}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n"
+        );
         let expected = format!("data: {TOOL}\n\ndata: {OTHER}\n\ndata: {END}\n\n");
         assert_eq!(passed(STREAM, &body), Ok(expected));
     }

@@ -44,13 +44,13 @@ fn messages(user: &mut User, conversation: &str) -> Vec<Value> {
 
 /// Sender, content and status of each message.
 #[track_caller]
-fn said(user: &mut User, conversation: &str) -> Vec<(String, String, String)> {
+pub fn said(user: &mut User, conversation: &str) -> Vec<(String, String, String)> {
     let list = messages(user, conversation);
     list.iter().map(|message| (text(&message["role"]), text(&message["content"]), text(&message["status"]))).collect()
 }
 
 /// Expected result of `said`.
-fn lines(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+pub fn lines(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
     list.iter().map(|(role, text, status)| (role.to_string(), text.to_string(), status.to_string())).collect()
 }
 

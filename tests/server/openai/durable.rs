@@ -1,20 +1,11 @@
 //! Completions that are views of the answers to stored messages.
 
 use super::*;
+use crate::answers::{lines, said};
 use crate::common::token::token;
 use crate::common::user::text;
 
-/// Role, text and status of the messages of a conversation.
-fn said(user: &mut User, conversation: &str) -> Vec<(String, String, String)> {
-    let list = user.get(&format!("/conversations/{conversation}/messages")).expect(200).json();
-    let list = list.as_array().expect("a list").clone();
-    list.iter().map(|one| (text(&one["role"]), text(&one["content"]), text(&one["status"]))).collect()
-}
-
-fn lines(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
-    list.iter().map(|(role, text, status)| (role.to_string(), text.to_string(), status.to_string())).collect()
-}
-
+/// The field that names a conversation.
 fn field(conversation: &str) -> String {
     format!("X-Conversation-Id: {conversation}\r\n")
 }
@@ -207,7 +198,7 @@ fn what_cannot_be_stored_is_rejected_before_it_is() {
     let server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
     let conversation = ann.start_conversation("c");
-    let mut post = |user: &mut User, conversation: &str, body: Value| {
+    let post = |user: &mut User, conversation: &str, body: Value| {
         user.request("POST", PATH).header("X-Conversation-Id", conversation).json(&body).send()
     };
     let invalid = error(400, "invalid_request_error", "validation_error");
