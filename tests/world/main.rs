@@ -11,5 +11,6 @@ mod contract;
 mod examples;
 mod memory;
 mod models;
+mod openai;
 mod proxies;
 mod tools;

@@ -81,13 +81,35 @@ pub fn node_runner() -> Option<PathBuf> {
     Some(node_packages()?.join("run.mjs"))
 }
 
+/// Packages for Node, in a place of their own, with the scripts that import them.
+pub struct NodePackages {
+    /// The name of the place.
+    pub place: &'static str,
+    /// The `package.json` that names them with their versions.
+    pub manifest: &'static str,
+    /// The directories of the scripts, within this one.
+    pub scripts: &'static [&'static str],
+}
+
+/// The clients that are written in JavaScript, and what lies between them and the server.
+const NODE_CLIENTS: NodePackages = NodePackages {
+    place: "node",
+    manifest: include_str!("clients/package.json"),
+    scripts: &["clients/follow", "clients/page", "examples", "proxies"],
+};
+
 /// The directory with the packages of `package.json`; `None` when these tests are left out.
 pub fn node_packages() -> Option<PathBuf> {
-    if is_skipped("clients in JavaScript") {
+    node_with("clients in JavaScript", &NODE_CLIENTS)
+}
+
+/// A directory with these packages and the scripts that import them; `None` when these tests are left out.
+pub fn node_with(name: &str, packages: &NodePackages) -> Option<PathBuf> {
+    if is_skipped(name) {
         return None;
     }
     need_node();
-    Some(once("node", install_node))
+    Some(once(packages.place, || install_node(packages)))
 }
 
 /// Whether Node is there, of which the test needs no package; `false` when these tests are left out.
@@ -133,15 +155,15 @@ pub fn jq() -> bool {
 }
 
 fn need_node() {
-    let is_new = "process.exit(Number(process.versions.node.split('.')[0]) >= 18 ? 0 : 1)";
-    need("node", &["-e", is_new], "Node 18 or newer (nodejs)");
+    let is_new = "process.exit(Number(process.versions.node.split('.')[0]) >= 20 ? 0 : 1)";
+    need("node", &["-e", is_new], "Node 20 or newer (nodejs)");
 }
 
-/// Installs the packages of `package.json`, with the scripts that import them. Returns their directory.
-fn install_node() -> PathBuf {
+/// Installs the packages, with the scripts that import them. Returns their directory.
+fn install_node(packages: &NodePackages) -> PathBuf {
     need("npm", &["--version"], "npm");
-    let place = place("node");
-    let manifest = include_str!("clients/package.json");
+    let place = place(packages.place);
+    let manifest = packages.manifest;
     let names: serde_json::Value = serde_json::from_str(manifest).expect("a manifest is JSON");
     let names: Vec<_> = names["dependencies"].as_object().expect("it has dependencies").keys().cloned().collect();
     let is_whole = || names.iter().all(|name| place.join("node_modules").join(name).join("package.json").exists());
@@ -154,8 +176,8 @@ fn install_node() -> PathBuf {
     });
     // A module finds packages in directories above its own alone.
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/world");
-    let scripts = ["clients/follow", "clients/page", "examples", "proxies"].map(|directory| tests.join(directory));
-    for entry in scripts.iter().flat_map(|directory| fs::read_dir(directory).expect("a directory of scripts")) {
+    let scripts = packages.scripts.iter().map(|directory| tests.join(directory));
+    for entry in scripts.flat_map(|directory| fs::read_dir(directory).expect("a directory of scripts")) {
         let script = entry.expect("an entry").path();
         if let (Some(name), true) = (script.file_name(), script.extension() == Some(OsStr::new("mjs"))) {
             fs::copy(&script, place.join(name)).expect("it can be copied");
