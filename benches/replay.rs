@@ -230,6 +230,7 @@ fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> Comma
         topic: Topic::new_unchecked("t"),
         participants: participants.into(),
         metadata: Metadata::empty(),
+        earlier_messages: Vec::new(),
         initial_message: None,
         api_variant: ApiVariant::Config,
     }

@@ -15,6 +15,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
         topic: new.topic,
         participants: new.participants,
         metadata: new.metadata,
+        earlier_messages: Vec::new(),
         initial_message: None,
         api_variant: ApiVariant::Config,
     }))

@@ -15,6 +15,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
         topic: new.title,
         participants: Vec::new(),
         metadata: new.metadata,
+        earlier_messages: Vec::new(),
         initial_message: new.initial_message,
         api_variant: ApiVariant::Conversations,
     }))

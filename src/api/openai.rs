@@ -90,6 +90,7 @@ fn new_conversation(
         topic: new.topic,
         participants: Vec::new(),
         metadata: new.metadata,
+        earlier_messages: new.earlier,
         initial_message: Some(new.content),
         api_variant: ApiVariant::OpenAi,
     })

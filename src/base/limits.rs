@@ -394,6 +394,8 @@ pub(crate) const PIPE_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const PASSING_WAITING_PER_USER_MAX: usize = 256;
 /// Most of them of all users.
 pub(crate) const PASSING_WAITING_MAX: usize = 4096;
+/// Most messages before the last with which a request of the OpenAI-compatible API begins a conversation.
+pub(crate) const BEGUN_MESSAGES_MAX: usize = 200;
 /// Most answers that one command cancels.
 pub(crate) const CANCELLED_ANSWERS_MAX: usize = 256;
 /// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.

@@ -127,6 +127,8 @@ pub enum CommandKind {
         participants: Vec<UserId>,
         /// The client's own data.
         metadata: Metadata,
+        /// Messages of an earlier exchange, oldest first, which nothing answers.
+        earlier_messages: Vec<(Role, Content)>,
         /// The caller's first message.
         initial_message: Option<Content>,
         /// The API of the request.
@@ -219,8 +221,10 @@ impl Command {
             CommandKind::PostMessage { content, metadata, .. } => content.as_str().len() + metadata.as_str().len(),
             CommandKind::CreateWorkspace { metadata, .. } => metadata.as_str().len(),
             CommandKind::UpdateWorkspace { metadata, .. } => metadata.as_ref().map_or(0, |m| m.as_str().len()),
-            CommandKind::CreateConversation { metadata, participants, initial_message, .. } => {
+            CommandKind::CreateConversation { metadata, participants, earlier_messages, initial_message, .. } => {
+                let earlier = earlier_messages.iter().map(|(_, content)| content.as_str().len());
                 metadata.as_str().len()
+                    + earlier.sum::<usize>()
                     + participants.iter().map(|id| id.as_str().len()).sum::<usize>()
                     + initial_message.as_ref().map_or(0, |content| content.as_str().len())
             }

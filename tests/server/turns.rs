@@ -90,6 +90,7 @@ impl Filler {
             topic: Topic::new_unchecked("t"),
             participants: participants.iter().map(|id| UserId::new_unchecked(id.as_str())).collect(),
             metadata: Metadata::empty(),
+            earlier_messages: Vec::new(),
             initial_message: None,
             api_variant: ApiVariant::Config,
         };

@@ -52,6 +52,7 @@ fn a_result_includes_earlier_commands_of_its_batch() {
         topic: Topic::new("t").unwrap(),
         participants: users(&["ben", "ann", "cyd"]),
         metadata: Metadata::empty(),
+        earlier_messages: Vec::new(),
         initial_message: first,
         api_variant: ApiVariant::Conversations,
     };

@@ -328,6 +328,7 @@ pub fn create_conversation(workspace: Option<WorkspaceId>, participants: &[&str]
         topic: Topic::new("t").unwrap(),
         participants: users(participants),
         metadata: Metadata::empty(),
+        earlier_messages: Vec::new(),
         initial_message: None,
         api_variant: ApiVariant::Config,
     }

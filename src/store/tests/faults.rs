@@ -281,6 +281,7 @@ fn a_panic_in_a_batch_does_not_affect_the_next() {
         topic: Topic::new_unchecked("t"),
         participants: Vec::new(),
         metadata,
+        earlier_messages: Vec::new(),
         initial_message: None,
         api_variant: ApiVariant::Config,
     };

@@ -72,6 +72,7 @@ fn create_conversation(workspace: WorkspaceId, participants: &[&str]) -> Command
         topic: Topic::new_unchecked("t"),
         participants: participants.iter().map(|id| UserId::new_unchecked(*id)).collect(),
         metadata: Metadata::empty(),
+        earlier_messages: Vec::new(),
         initial_message: None,
         api_variant: ApiVariant::Config,
     }

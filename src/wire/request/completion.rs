@@ -1,8 +1,8 @@
 //! The body of `POST /v1/chat/completions`: what this server reads of it. The rest is passed on unchanged.
 
 use super::{BodyFields, InvalidBody};
-use crate::base::limits::TOPIC_CHARS_MAX;
-use crate::domain::model::{Content, Metadata, Topic};
+use crate::base::limits::{BEGUN_MESSAGES_MAX, TOPIC_CHARS_MAX};
+use crate::domain::model::{Content, Metadata, Role, Topic};
 use crate::domain::passing::PassingBody;
 use crate::wire::json::{self, JsonWriter};
 use crate::wire::metadata;
@@ -34,10 +34,14 @@ pub(crate) struct BegunConversation {
     pub topic: Topic,
     /// The client's metadata, and the settings of the request.
     pub metadata: Metadata,
-    /// The user's message.
+    /// The messages of users and assistants before the last.
+    pub earlier: Vec<(Role, Content)>,
+    /// The last message, which is the user's.
     pub content: Content,
 }
 
+/// What a message cannot hold.
+const UNHOLDABLE: &str = "cannot be part of a conversation yet: leave it out, or do without a conversation";
 const FIELDS: [&str; 6] = ["model", "messages", "stream", "stream_options", "store", "metadata"];
 /// Settings of a conversation that have the same name in a request.
 const SETTINGS: [&str; 3] = ["temperature", "top_p", "stop"];
@@ -134,25 +138,32 @@ impl<'a> CompletionRequest<'a> {
     pub(crate) fn begun(&self, choices: &[(&str, &str)]) -> Result<BegunConversation, InvalidBody> {
         self.check_holdable()?;
         let content = self.content()?;
-        let mut system = Vec::new();
-        for message in json::elements(self.messages) {
-            match &*role(message) {
+        let (mut system, mut earlier) = (Vec::new(), Vec::new());
+        for (index, message) in json::elements(self.messages).enumerate() {
+            let role = role(message);
+            match &*role {
                 "system" | "developer" => {
                     system.push(
                         text_of(message)
                             .ok_or_else(|| invalid("messages", "must have system messages of nothing but text"))?,
                     );
                 }
-                _ => {}
+                "user" | "assistant" => {
+                    let role = if role == "user" { Role::User } else { Role::Assistant };
+                    earlier.push((role, plain_content(index, message)?));
+                }
+                _ => return Err(invalid("messages", &format!("item {} {UNHOLDABLE}", index + 1))),
             }
         }
-        if json::elements(self.messages).count() != system.len() + 1 {
-            let rule = "must be one user message and system messages to begin a conversation; continue it with X-Conversation-Id";
-            return Err(invalid("messages", rule));
+        // The last is `content`.
+        earlier.pop();
+        if earlier.len() > BEGUN_MESSAGES_MAX {
+            let rule = format!("must be at most {BEGUN_MESSAGES_MAX} and the last to begin a conversation");
+            return Err(invalid("messages", &rule));
         }
         let metadata =
             metadata::metadata(&self.settings(choices, &system)).map_err(|rule| invalid("metadata", rule))?;
-        Ok(BegunConversation { topic: topic(content.as_str()), metadata, content })
+        Ok(BegunConversation { topic: topic(content.as_str()), metadata, earlier, content })
     }
 
     /// The metadata of a conversation that the request begins, as JSON.
@@ -188,15 +199,14 @@ impl<'a> CompletionRequest<'a> {
 
     /// Checks that the request asks for nothing that a conversation cannot hold.
     fn check_holdable(&self) -> Result<(), InvalidBody> {
-        const RULE: &str = "cannot be part of a conversation yet: leave it out, or do without a conversation";
         let is_used = |value: &str| !["null", "[]", "\"none\""].contains(&value);
         for name in ["tools", "functions", "function_call", "audio"] {
             if member(self.body, name).is_some_and(is_used) {
-                return Err(invalid(name, RULE));
+                return Err(invalid(name, UNHOLDABLE));
             }
         }
         if given(self.body, "response_format").is_some_and(|format| member(format, "type") != Some("\"text\"")) {
-            return Err(invalid("response_format", RULE));
+            return Err(invalid("response_format", UNHOLDABLE));
         }
         if self.other_count().is_some() {
             return Err(invalid("n", "must be 1: a message has one answer"));
@@ -245,6 +255,16 @@ impl<'a, const N: usize> BodyFields<'a, N> {
             None => self.reject("metadata", "conversation_id must be a string"),
         }
     }
+}
+
+/// The text of a message that a new conversation begins with.
+fn plain_content(index: usize, message: &str) -> Result<Content, InvalidBody> {
+    let rule = |rule: &str| invalid("messages", &format!("item {} {rule}", index + 1));
+    if given(message, "tool_calls").is_some_and(|calls| calls != "[]") {
+        return Err(rule(UNHOLDABLE));
+    }
+    let text = text_of(message).ok_or_else(|| rule("must have nothing but text"))?;
+    Content::new(&text).map_err(rule)
 }
 
 fn invalid(name: &'static str, rule: &str) -> InvalidBody {
@@ -394,8 +414,32 @@ mod tests {
             new.metadata.as_str(),
             r#"{"team":"x","model":"m","system_prompt":"be\n\nkind","temperature":0.5,"stop":["a"],"max_tokens":9}"#
         );
-        let more = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#;
-        assert!(read(more).unwrap().begun(&[]).is_err(), "its context would be lost");
+    }
+
+    #[test]
+    fn a_conversation_begins_with_the_exchange_before_it() {
+        let begun = |messages: &str| {
+            let body = format!(r#"{{"messages":[{messages}]}}"#);
+            read(&body).unwrap().begun(&[])
+        };
+        let new = begun(
+            r#"{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"system","content":"s"},{"role":"user","content":"c"}"#,
+        )
+        .unwrap();
+        let earlier: Vec<(Role, &str)> = new.earlier.iter().map(|(role, text)| (*role, text.as_str())).collect();
+        assert_eq!((earlier, new.content.as_str()), (vec![(Role::User, "a"), (Role::Assistant, "b")], "c"));
+        const LAST: &str = r#"{"role":"user","content":"c"}"#;
+        let table = [
+            r#"{"role":"tool","content":"x"},"#.to_owned(),
+            r#"{"role":"assistant","content":"x","tool_calls":[{"id":"c"}]},"#.to_owned(),
+            r#"{"role":"assistant","content":null},"#.to_owned(),
+            r#"{"role":"user","content":[{"type":"image_url"}]},"#.to_owned(),
+            r#"{"role":"user","content":"x"},"#.repeat(BEGUN_MESSAGES_MAX + 1),
+        ];
+        for before in table {
+            assert!(begun(&format!("{before}{LAST}")).is_err(), "{before}");
+        }
+        assert!(begun(&format!("{}{LAST}", r#"{"role":"user","content":"x"},"#.repeat(BEGUN_MESSAGES_MAX))).is_ok());
     }
 
     #[test]

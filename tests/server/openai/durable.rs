@@ -96,8 +96,30 @@ fn store_begins_a_conversation_with_the_settings_of_the_request() {
     // Another responder than the server's.
     let response = ann.post(PATH, request("again", json!({"model": "echo", "store": true}))).expect(200);
     assert_eq!(response.json()["choices"][0]["message"]["content"], "again");
-    let more = json!({"store": true, "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]});
-    assert_eq!(error_of(&ann.post(PATH, more)), error(400, "invalid_request_error", "validation_error"));
+    // The exchange before the message is part of the conversation, and of the context.
+    let more = json!({"store": true, "messages": [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"},
+    ]});
+    let whole = std::thread::scope(|scope| {
+        let answering = scope.spawn(|| ann.post(PATH, more));
+        let call = model.call();
+        let turns: Vec<String> = call.turns().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(turns, ["a", "b", "c"]);
+        call.answer("d");
+        answering.join().expect("a response").expect(200)
+    });
+    let conversation = whole.header("X-Conversation-Id").expect("a conversation");
+    let view = ann.get(&format!("/conversations/{conversation}")).expect(200).json();
+    assert_eq!(view["messages"].as_array().map(Vec::len), Some(4));
+    assert_eq!(
+        said(&mut ann, conversation),
+        lines(&[
+            ("user", "a", "complete"),
+            ("assistant", "b", "complete"),
+            ("user", "c", "complete"),
+            ("assistant", "d", "complete")
+        ])
+    );
     let hot = ann.post(PATH, request("x", json!({"store": true, "temperature": 3})));
     assert_eq!(error_of(&hot), error(400, "invalid_request_error", "validation_error"));
 }

@@ -265,6 +265,7 @@ impl AnswerWorld {
             topic: Topic::new("t").expect("a topic"),
             participants: Vec::new(),
             metadata: Metadata::new_unchecked(responder),
+            earlier_messages: Vec::new(),
             initial_message: None,
             api_variant: ApiVariant::Config,
         };

@@ -127,6 +127,7 @@ pub fn with_metadata(json: &str) -> CommandKind {
         topic: Topic::new_unchecked("t"),
         participants: Vec::new(),
         metadata: Metadata::new_unchecked(json),
+        earlier_messages: Vec::new(),
         initial_message: Some(Content::new_unchecked("first")),
         api_variant: ApiVariant::Conversations,
     }

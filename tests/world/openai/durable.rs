@@ -63,7 +63,7 @@ fn a_conversation_is_named_by_a_header_or_in_the_metadata() {
     });
 }
 
-/// Earlier messages of the request are not stored: the conversation is the context.
+/// Earlier messages of the request are the beginning of the conversation.
 #[test]
 fn a_stored_request_creates_a_conversation() {
     let Some(clients) = Clients::install() else { return };
@@ -86,7 +86,10 @@ fn a_stored_request_creates_a_conversation() {
         for answer in client.send(&api, &requests) {
             assert_eq!(answer["error"], Value::Null, "{}: {answer}", client.name);
             let conversation = text(&answer["conversation_id"]);
-            assert_is_view(client, &conversation, &messages(&mut user, &conversation), "later", &answer);
+            let stored = messages(&mut user, &conversation);
+            let before: Vec<&Value> = stored[..2].iter().map(|message| &message["content"]).collect();
+            assert_eq!(before, [&json!("earlier"), &json!("an answer")], "{}", client.name);
+            assert_is_view(client, &conversation, &stored[2..], "later", &answer);
         }
         assert_eq!(user.get("/conversations").expect(200).json().as_array().map(Vec::len), Some(2), "{}", client.name);
     });

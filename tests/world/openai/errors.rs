@@ -19,7 +19,8 @@ fn errors_have_the_class_that_clients_expect() {
         (json!({"model": "small", "messages": []}), "BadRequestError", 400, None),
         // What the model's server says.
         (request("small", "do what you do not accept"), "BadRequestError", 400, None),
-        (request("small", "answer without quota"), "RateLimitError", 429, None),
+        // The quota is that of the server's account, so no client can do anything about it.
+        (request("small", "answer without quota"), "InternalServerError", 502, Some("upstream_unavailable")),
     ];
     let mut requests: Vec<Value> = table.iter().map(|(request, ..)| request.clone()).collect();
     requests.push(request("small", "answer with a wrong key"));

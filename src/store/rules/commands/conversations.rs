@@ -24,6 +24,8 @@ pub(crate) struct ConversationDraft<'w> {
     pub topic: &'w Topic,
     pub participants: &'w [UserId],
     pub metadata: &'w Metadata,
+    /// Messages before the first, which nothing answers.
+    pub earlier: &'w [(Role, Content)],
     pub first: Option<&'w Content>,
 }
 
@@ -72,12 +74,16 @@ impl<R: Rows> Transaction<'_, R> {
         };
         let (mut conversation, access) =
             self.insert_new_conversation(&author, workspace, new.topic, &participants, new.metadata)?;
+        for (role, content) in new.earlier {
+            let (stamp, message) = self.insert_plain_message(&author, &access, *role, content, &Metadata::empty())?;
+            self.emit_message(stamp, &author, &access, message);
+        }
         let first = match new.first {
             Some(content) => Some(self.add_message(&author, &access, Role::User, content, &Metadata::empty())?),
             None => None,
         };
         if let Some(event) = &first {
-            conversation.message_count = 1;
+            conversation.message_count = 1 + new.earlier.len() as u64;
             conversation.updated_at = event.at;
         }
         Ok((Outcome::ConversationCreated { conversation, first, api_variant }, Some(access.number)))

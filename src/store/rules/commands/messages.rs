@@ -150,6 +150,22 @@ impl<R: Rows> Transaction<'_, R> {
         content: &Content,
         metadata: &Metadata,
     ) -> RowResult<Arc<Event>> {
+        let (stamp, message) = self.insert_plain_message(author, access, role, content, metadata)?;
+        if role == Role::User {
+            self.insert_job_for(author, access, stamp.0, &message)?;
+        }
+        Ok(self.emit_message(stamp, author, access, message))
+    }
+
+    /// Inserts a message that nothing answers. Follow with `emit_message`.
+    pub(crate) fn insert_plain_message(
+        &mut self,
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        role: Role,
+        content: &Content,
+        metadata: &Metadata,
+    ) -> RowResult<((EventNumber, WallTime), Message)> {
         let (number, at) = self.next_number();
         let sender = &author.user;
         let message = Message {
@@ -178,10 +194,18 @@ impl<R: Rows> Transaction<'_, R> {
         };
         self.rows.insert_message(number, &row)?;
         self.record_update(access.number, at, Some(number));
-        if role == Role::User {
-            self.insert_job_for(author, access, number, &message)?;
-        }
-        Ok(self.emit((number, at), author, access, message_event_kind(&sender.id), EventBody::Message(message)))
+        Ok(((number, at), message))
+    }
+
+    /// Emits the event of a message that was inserted.
+    pub(crate) fn emit_message(
+        &mut self,
+        stamp: (EventNumber, WallTime),
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        message: Message,
+    ) -> Arc<Event> {
+        self.emit(stamp, author, access, message_event_kind(&author.user.id), EventBody::Message(message))
     }
 
     /// Emits an event whose row has been inserted.

@@ -80,11 +80,17 @@ impl<R: Rows> Transaction<'_, R> {
                 topic,
                 participants,
                 metadata,
+                earlier_messages,
                 initial_message,
                 api_variant,
             } => {
-                let new =
-                    conversations::ConversationDraft { topic, participants, metadata, first: initial_message.as_ref() };
+                let new = conversations::ConversationDraft {
+                    topic,
+                    participants,
+                    metadata,
+                    earlier: earlier_messages,
+                    first: initial_message.as_ref(),
+                };
                 self.create_conversation(caller, *workspace, new, *api_variant)
             }
             CommandKind::UpdateConversation { conversation, topic, participants, metadata, api_variant } => {
