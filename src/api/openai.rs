@@ -16,6 +16,7 @@ use crate::domain::completion_error::CompletionError;
 use crate::domain::model::{Metadata, Role};
 use crate::domain::passing::PassingForm;
 use crate::domain::responder::ResponderKind;
+use crate::sse::write_data;
 use crate::wire::openai::{self, ChunkPart, CompletionHead, CompletionUsage};
 use crate::wire::request::CompletionRequest;
 use std::borrow::Cow;
@@ -166,20 +167,15 @@ fn echo(request: &Request<'_>, wanted: &CompletionRequest<'_>, now: WallTime) ->
         return Ok(Response::json(openai::completion(head, &text, "stop", Some(usage))));
     }
     let mut body = Vec::with_capacity(2 * text.len() + 4096);
-    let mut event = |write: &dyn Fn(&mut Vec<u8>)| {
-        body.extend_from_slice(b"data: ");
-        write(&mut body);
-        body.extend_from_slice(b"\n\n");
-    };
-    event(&|out| openai::chunk(head, ChunkPart::Role, out));
+    write_data(|out| openai::chunk(head, ChunkPart::Role, out), &mut body);
     for piece in pieces(&text) {
-        event(&|out| openai::chunk(head, ChunkPart::Text(piece), out));
+        write_data(|out| openai::chunk(head, ChunkPart::Text(piece), out), &mut body);
     }
-    event(&|out| openai::chunk(head, ChunkPart::Finish("stop"), out));
+    write_data(|out| openai::chunk(head, ChunkPart::Finish("stop"), out), &mut body);
     if wanted.includes_usage {
-        event(&|out| openai::usage_chunk(head, usage, out));
+        write_data(|out| openai::usage_chunk(head, usage, out), &mut body);
     }
-    event(&|out| out.extend_from_slice(b"[DONE]"));
+    write_data(|out| out.extend_from_slice(b"[DONE]"), &mut body);
     Ok(event_stream(body))
 }
 

@@ -47,6 +47,11 @@ pub fn write_block(fields: BlockFields, name: Option<&str>, write_json: impl FnO
     out.push(b'\n');
 }
 
+/// Appends one event that has nothing but data, which is one line. See [`write_block`].
+pub(crate) fn write_data(write_json: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    write_block(BlockFields::default(), None, write_json, out);
+}
+
 fn write_name(name: &str, out: &mut Vec<u8>) {
     debug_assert!(!name.contains(['\n', '\r']), "a name has no line breaks");
     out.extend_from_slice(b"event: ");

@@ -3,6 +3,7 @@
 use crate::base::limits::UPSTREAM_PLAIN_BYTES_MAX;
 use crate::domain::passing::PassingForm;
 use crate::responder::Failure;
+use crate::sse::write_data;
 use crate::wire::json;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -30,10 +31,11 @@ pub(super) fn push(
         PassingForm::Stream { .. } if !value["choices"].is_array() && !is_usage(value) => {}
         PassingForm::Stream { .. } => {
             let chunk = if is_json && !is_piece { Cow::Owned(as_chunk(value)) } else { strict(value, raw) };
-            out.push_str("data: ");
             // JSON has line breaks only between its tokens.
-            out.extend(chunk.chars().map(|char| if matches!(char, '\n' | '\r') { ' ' } else { char }));
-            out.push_str("\n\n");
+            let line = chunk.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
+            let mut event = Vec::with_capacity(chunk.len() + 16);
+            write_data(|event| event.extend(line), &mut event);
+            out.push_str(std::str::from_utf8(&event).expect("made of text alone"));
         }
     }
     Ok(())
@@ -97,11 +99,14 @@ mod tests {
     fn chunks_are_passed_on_unchanged() {
         const TOOL: &str = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\": 1.50"}}]}}], "x":1e2}"#;
         const OTHER: &str = r#"{"choices":[{"index":1,"delta":{"content":"\ud83d"}}]}"#;
+        // Some clients end a line there.
+        const LINES: &str = "{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"\u{2028}\"}}]}";
+        const ESCAPED: &str = r#"{"choices":[{"index":1,"delta":{"content":"\u2028"}}]}"#;
         const END: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
         let body = format!(
-            ": hello\n\ndata: {{\"type\":\"ping\"}}\n\ndata: {TOOL}\n\ndata:{OTHER}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n"
+            ": hello\n\ndata: {{\"type\":\"ping\"}}\n\ndata: {TOOL}\n\ndata:{OTHER}\n\ndata:{LINES}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n"
         );
-        let expected = format!("data: {TOOL}\n\ndata: {OTHER}\n\ndata: {END}\n\n");
+        let expected = format!("data: {TOOL}\n\ndata: {OTHER}\n\ndata: {ESCAPED}\n\ndata: {END}\n\n");
         assert_eq!(passed(STREAM, &body), Ok(expected));
     }
 

@@ -6,6 +6,7 @@ use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
+use crate::domain::completion_error::CompletionError;
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::id::{ConversationId, MessageId};
@@ -174,6 +175,8 @@ struct PortState {
     /// Requests to the store without a reply, by the slot of their address.
     requests: HashMap<u32, DriverRequest>,
     next_slot: u32,
+    /// Nothing is answered any more.
+    is_stopping: bool,
 }
 
 impl ResponderPort {
@@ -219,9 +222,19 @@ impl ResponderPort {
         self.push_reserved(SchedulerInput::CancelRequested { to, conversation_id });
     }
 
-    /// Requests an answer that is passed on. These requests are bounded by the number of connections.
-    pub(crate) fn pass(&self, request: Box<PassingRequest>) {
-        self.append(ResponderInput::Pass(request), usize::MAX);
+    /// Requests an answer that is passed on. These requests are bounded by the number of connections. Returns false if the responders
+    /// stop, and the request is over.
+    pub(crate) fn pass(&self, request: Box<PassingRequest>) -> bool {
+        let mut state = self.state();
+        if state.is_stopping {
+            request.pipe.end(Err(CompletionError::shutting_down()));
+            return false;
+        }
+        // Under the same lock, so that it comes before the stop.
+        let was_empty = state.push(ResponderInput::Pass(request));
+        drop(state);
+        self.wake_if(was_empty);
+        true
     }
 
     /// Passes on what a connection says of its request.
@@ -231,6 +244,7 @@ impl ResponderPort {
 
     /// Stops the responders.
     pub(crate) fn stop(&self) {
+        self.state().is_stopping = true;
         self.push_reserved(SchedulerInput::Stop);
     }
 
@@ -284,18 +298,29 @@ impl ResponderPort {
             if state.inputs.len() >= inputs_max {
                 return false;
             }
-            state.inputs.push_back(input);
-            metrics::RESPONDER_QUEUE.set(state.inputs.len() as u64);
-            state.inputs.len() == 1
+            state.push(input)
         };
+        self.wake_if(was_empty);
+        true
+    }
+
+    fn wake_if(&self, was_empty: bool) {
         if was_empty && let Err(error) = self.waker.wake() {
             log::error!("the responders cannot be woken: {error}");
         }
-        true
     }
 
     fn state(&self) -> MutexGuard<'_, PortState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PortState {
+    /// Enqueues an input. Returns whether there was none.
+    fn push(&mut self, input: ResponderInput) -> bool {
+        self.inputs.push_back(input);
+        metrics::RESPONDER_QUEUE.set(self.inputs.len() as u64);
+        self.inputs.len() == 1
     }
 }
 

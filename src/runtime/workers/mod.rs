@@ -65,7 +65,12 @@ impl Workers {
                 displaced.into_iter().for_each(|job| self.replies.dropped(job.reply_to));
             }
             Work::CancelAnswer { reply_to: to, conversation_id } => self.replies.responders.cancel(to, conversation_id),
-            Work::Pass(request) => self.replies.responders.pass(request),
+            Work::Pass(request) => {
+                let to = request.to;
+                if !self.replies.responders.pass(request) {
+                    self.replies.piped(to);
+                }
+            }
             Work::ControlPassing { to, control } => self.replies.responders.control_passing(to, control),
         }
     }

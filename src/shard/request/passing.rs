@@ -20,6 +20,7 @@ use crate::http1::response_write::Length;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::{Output, Shard};
 use crate::sse::frame::{LAST_CHUNK, write_chunk};
+use crate::sse::write_data;
 use crate::wire;
 use std::sync::Arc;
 
@@ -180,9 +181,8 @@ impl Shard {
             return self.connections.arm(slot, now);
         };
         if let Err(error) = end {
-            let mut event = b"data: ".to_vec();
-            wire::openai::error_event(&error, &mut event);
-            event.extend_from_slice(b"\n\n");
+            let mut event = Vec::new();
+            write_data(|out| wire::openai::error_event(&error, out), &mut event);
             passed.push(outbox, &event);
         }
         if passed.is_chunked {

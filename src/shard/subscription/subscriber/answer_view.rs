@@ -13,6 +13,7 @@ use crate::shard::connection::outbox::Outbox;
 use crate::shard::request::context::RequestContext;
 use crate::shard::request::passing::COMMENT;
 use crate::sse::frame::write_chunk;
+use crate::sse::write_data;
 use crate::wire::event::output_error_reason;
 use crate::wire::openai::{self, AnswerDetails, ChunkPart, CompletionHead};
 
@@ -102,14 +103,14 @@ impl AnswerView {
         self.chunk(id, ChunkPart::Finish(reason), out);
         if let Some(usage) = details.usage.filter(|_| self.wanted.includes_usage) {
             let id = completion_id(id);
-            event(out, |out| openai::usage_chunk(self.head(&id), usage, out));
+            write_data(|out| openai::usage_chunk(self.head(&id), usage, out), out);
         }
-        event(out, |out| out.extend_from_slice(b"[DONE]"));
+        write_data(|out| out.extend_from_slice(b"[DONE]"), out);
     }
 
     fn fail(&mut self, error: CompletionError, out: &mut Vec<u8>) {
         if self.wanted.is_streamed {
-            event(out, |out| openai::error_event(&error, out));
+            write_data(|out| openai::error_event(&error, out), out);
         } else {
             self.outcome = Some(Err(error));
         }
@@ -123,7 +124,7 @@ impl AnswerView {
 
     fn chunk(&self, id: Option<MessageId>, part: ChunkPart<'_>, out: &mut Vec<u8>) {
         let id = completion_id(id);
-        event(out, |out| openai::chunk(self.head(&id), part, out));
+        write_data(|out| openai::chunk(self.head(&id), part, out), out);
     }
 
     fn head<'a>(&'a self, id: &'a str) -> CompletionHead<'a> {
@@ -207,10 +208,4 @@ fn removal(kind: EventKind) -> &'static str {
 /// The id of the completion that is the answer with this id.
 fn completion_id(id: Option<MessageId>) -> String {
     id.map_or_else(|| "chatcmpl-".to_owned(), |id| format!("chatcmpl-{id}"))
-}
-
-fn event(out: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(b"data: ");
-    write_json(out);
-    out.extend_from_slice(b"\n\n");
 }
