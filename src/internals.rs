@@ -25,6 +25,7 @@ pub use crate::domain::answer_page::AnswerPage;
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
+pub use crate::domain::completion_error::CompletionError;
 pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 pub use crate::domain::history::{AnswerSettings, History};
 pub use crate::domain::holder::Holder;
@@ -36,6 +37,7 @@ pub use crate::domain::model::{
     WorkspaceDescription, WorkspaceName,
 };
 pub use crate::domain::page::{ConversationView, Page, Pagination};
+pub use crate::domain::passing::{AnswerPipe, PassingBody, PassingForm, PassingRequest};
 pub use crate::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
 pub use crate::domain::query::{
     JournalPage, MessageCursor, Query, QueryKind, QueryResponse, QueryResult, StreamFilter,
@@ -52,6 +54,7 @@ pub use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
 pub use crate::responder::breaker::{Breaker, Position};
 pub use crate::responder::model_request::{ModelEffect, ModelRequest};
 pub use crate::responder::openai::{AnswerPieces, AnswerReader, ReadProgress};
+pub use crate::responder::passed_answer::{PassedAnswer, PassedEffect};
 pub use crate::responder::retry::RetryPolicy;
 pub use crate::responder::scheduler::{
     CancelRequest, Deletion, ImmediateAnswer, JobEnd, PassingId, PassingRejection, Scheduler, SchedulerInput,

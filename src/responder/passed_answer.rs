@@ -22,7 +22,7 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// An action for one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PassedEffect {
+pub enum PassedEffect {
     /// Open a connection to the upstream. Next: [`PassedAnswer::connected`] or [`PassedAnswer::disconnected`].
     Connect,
     /// Close the connection to the upstream.
@@ -35,7 +35,7 @@ pub(crate) enum PassedEffect {
 
 /// One answer that is passed on.
 #[derive(Debug)]
-pub(crate) struct PassedAnswer {
+pub struct PassedAnswer {
     passing: PassingRequest,
     upstream: Arc<Upstream>,
     /// `None` until it is its turn.
@@ -49,7 +49,7 @@ pub(crate) struct PassedAnswer {
 
 impl PassedAnswer {
     /// An answer that waits for its turn.
-    pub(crate) fn new(passing: PassingRequest, upstream: Arc<Upstream>) -> PassedAnswer {
+    pub fn new(passing: PassingRequest, upstream: Arc<Upstream>) -> PassedAnswer {
         let announces = passing.pipe.admit();
         PassedAnswer { passing, upstream, request: None, announces, is_paused: false, counts: None, is_over: false }
     }
@@ -65,19 +65,19 @@ impl PassedAnswer {
     }
 
     /// Begins. `random` spreads the retries.
-    pub(crate) fn start(&mut self, random: Random, now: Now) {
+    pub fn start(&mut self, random: Random, now: Now) {
         let mut request = ModelRequest::new(Arc::clone(&self.upstream), random).passing(self.passing.form);
         request.set_clock(now);
         self.request = Some(request);
     }
 
     /// Whether it has ended.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.is_over
     }
 
     /// Whether the socket is not to be read for now.
-    pub(crate) fn is_paused(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         self.is_paused
     }
 
@@ -88,7 +88,7 @@ impl PassedAnswer {
     }
 
     /// The next action; `None` until another call or until [`PassedAnswer::poll_timeout`].
-    pub(crate) fn poll(&mut self, now: MonoTime) -> Option<PassedEffect> {
+    pub fn poll(&mut self, now: MonoTime) -> Option<PassedEffect> {
         while let Some(effect) = self.request.as_mut().and_then(|request| request.poll(now)) {
             match effect {
                 ModelEffect::Prepare { halvings, counts_tokens } => {
@@ -112,36 +112,36 @@ impl PassedAnswer {
     }
 
     /// When [`PassedAnswer::poll`] or [`PassedAnswer::tick`] has something to do, if nothing else happens until then.
-    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
         if self.is_over || self.is_paused { None } else { self.request.as_ref()?.poll_timeout() }
     }
 
     /// The connection to the upstream is open.
-    pub(crate) fn connected(&mut self, now: MonoTime) {
+    pub fn connected(&mut self, now: MonoTime) {
         if let Some(request) = &mut self.request {
             request.connected(now);
         }
     }
 
     /// The connection to the upstream has ended, or broke, or could not be opened, with this error.
-    pub(crate) fn disconnected(&mut self, error: Option<String>, now: MonoTime) {
+    pub fn disconnected(&mut self, error: Option<String>, now: MonoTime) {
         self.with_pieces(|request, pieces| request.disconnected(error, pieces, now));
     }
 
     /// The bytes to write to the connection.
-    pub(crate) fn outgoing(&self) -> &[u8] {
+    pub fn outgoing(&self) -> &[u8] {
         self.request.as_ref().map_or(&[], |request| request.outgoing())
     }
 
     /// The connection took so many bytes of [`PassedAnswer::outgoing`]; `None` if it takes nothing more.
-    pub(crate) fn wrote(&mut self, bytes: Option<usize>) {
+    pub fn wrote(&mut self, bytes: Option<usize>) {
         if let Some(request) = &mut self.request {
             request.wrote(bytes);
         }
     }
 
     /// Takes bytes of the connection.
-    pub(crate) fn received(&mut self, bytes: &[u8], now: MonoTime) {
+    pub fn received(&mut self, bytes: &[u8], now: MonoTime) {
         self.with_pieces(|request, pieces| request.received(bytes, pieces, now));
         // A whole answer is taken from the pipe when it is over.
         let may_pause = !self.is_over && self.passing.form != PassingForm::Whole;
@@ -149,7 +149,7 @@ impl PassedAnswer {
     }
 
     /// The pipe has room again: the socket is read on.
-    pub(crate) fn resume(&mut self, now: MonoTime) {
+    pub fn resume(&mut self, now: MonoTime) {
         if std::mem::take(&mut self.is_paused)
             && let Some(request) = &mut self.request
         {
@@ -158,14 +158,14 @@ impl PassedAnswer {
     }
 
     /// Ends waits that are over.
-    pub(crate) fn tick(&mut self, now: MonoTime) {
+    pub fn tick(&mut self, now: MonoTime) {
         if !self.is_paused {
             self.with_pieces(|request, pieces| request.tick(pieces, now));
         }
     }
 
     /// Ends the answer with an error. The connection to the upstream is closed by the next [`PassedAnswer::poll`].
-    pub(crate) fn stop(&mut self, error: CompletionError) {
+    pub fn stop(&mut self, error: CompletionError) {
         if self.is_over {
             return;
         }

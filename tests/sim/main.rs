@@ -3,7 +3,7 @@
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs
 //! one with a trace of its steps. `answers` and `credentials` are two smaller simulations with the same SQL: of the
-//! scheduler of answers, and of tokens and tickets.
+//! scheduler of answers, and of tokens and tickets. `passing` is one of answers that are passed on, which need no SQL.
 
 #[macro_use]
 mod coverage;
@@ -15,6 +15,7 @@ mod clients;
 mod credentials;
 mod link;
 mod model;
+mod passing;
 mod schedule;
 mod session;
 mod sockets;
