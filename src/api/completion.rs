@@ -22,4 +22,6 @@ pub(crate) struct CompletionView {
     pub model: String,
     /// The time of the request, in seconds since 1970.
     pub created: i64,
+    /// Whether the request has an `Idempotency-Key`, so that it can be repeated.
+    pub is_repeatable: bool,
 }

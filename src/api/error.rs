@@ -232,6 +232,11 @@ impl ApiError {
         own.with(SHOULD_RETRY, if should_retry { "true" } else { "false" })
     }
 
+    /// This error after the message of the request was stored. Only a request with an `Idempotency-Key` can be repeated then.
+    pub fn after_storing(self, is_repeatable: bool) -> ApiError {
+        self.with(SHOULD_RETRY, if is_repeatable { "true" } else { "false" })
+    }
+
     /// The response. This counts the rejection.
     pub fn into_response(self) -> Response {
         metrics::count_rejection(self.reason);

@@ -25,8 +25,6 @@ use std::borrow::Cow;
 const ECHO: &str = "echo";
 /// Most chunks of an echo.
 const ECHO_CHUNKS_MAX: usize = 64;
-/// A token counts as about so many bytes.
-const TOKEN_BYTES: usize = 4;
 
 /// `GET /v1/models`
 pub(super) fn list_models(context: &Context) -> Result<Action, ApiError> {
@@ -54,11 +52,11 @@ pub(super) fn complete(context: &Context, request: &Request<'_>, now: WallTime) 
             metadata: Metadata::empty(),
             api_variant: ApiVariant::OpenAi,
         };
-        return Ok(Action::Complete(kind, view(&wanted, model, now)));
+        return Ok(Action::Complete(kind, view(request, &wanted, model, now)));
     }
     if wanted.stores {
         let kind = new_conversation(&context.settings, request, &wanted, (model, responder))?;
-        return Ok(Action::Complete(kind, view(&wanted, model, now)));
+        return Ok(Action::Complete(kind, view(request, &wanted, model, now)));
     }
     match responder {
         ResponderKind::OpenAi => Ok(Action::Pass(PassingDraft {
@@ -97,12 +95,13 @@ fn new_conversation(
     })
 }
 
-fn view(wanted: &CompletionRequest<'_>, model: &str, now: WallTime) -> CompletionView {
+fn view(request: &Request<'_>, wanted: &CompletionRequest<'_>, model: &str, now: WallTime) -> CompletionView {
     CompletionView {
         is_streamed: wanted.is_streamed,
         includes_usage: wanted.includes_usage,
         model: model.to_owned(),
         created: now.seconds(),
+        is_repeatable: request.has_idempotency_key,
     }
 }
 
@@ -116,8 +115,8 @@ fn conversation_id<'a>(
         Some(Ok(id)) => Some(id.trim()).filter(|id| !id.is_empty()),
         Some(Err(_)) => return Err(ApiError::bad_request("X-Conversation-Id must be a conversation's id")),
     };
-    match (field, wanted.conversation_id.as_deref()) {
-        (Some(field), Some(member)) if field != member => {
+    match (field, wanted.conversation_id.as_deref().filter(|id| !id.is_empty())) {
+        (Some(field), Some(member)) if !field.eq_ignore_ascii_case(member) => {
             Err(ApiError::bad_request("X-Conversation-Id and metadata.conversation_id name different conversations"))
         }
         (field, member) => Ok(field.or(member).map(Cow::Borrowed)),
@@ -161,8 +160,7 @@ fn echo(request: &Request<'_>, wanted: &CompletionRequest<'_>, now: WallTime) ->
     let text = text.ok_or_else(|| invalid("messages", "must end with a user message of nothing but text"))?;
     let id = format!("chatcmpl-{}", request.request_id);
     let head = CompletionHead { id: &id, created: now.seconds(), model: ECHO };
-    let tokens = |bytes: usize| bytes.div_ceil(TOKEN_BYTES) as u64;
-    let usage = CompletionUsage { prompt_tokens: tokens(wanted.text_bytes()), completion_tokens: tokens(text.len()) };
+    let usage = CompletionUsage::of_echo(wanted.text_bytes(), text.len());
     if !wanted.is_streamed {
         return Ok(Response::json(openai::completion(head, &text, "stop", Some(usage))));
     }

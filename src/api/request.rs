@@ -26,6 +26,8 @@ pub(crate) struct Request<'a> {
     pub last_event_id: Option<&'a [u8]>,
     /// The raw value of `X-Conversation-Id`.
     pub conversation_id: Option<&'a [u8]>,
+    /// Whether the request has an `Idempotency-Key`.
+    pub has_idempotency_key: bool,
     /// The id of the request.
     pub request_id: &'a str,
     /// The media type of the body.

@@ -69,8 +69,9 @@ impl Response {
         if error.code == "validation_error" {
             self.status = 400;
         }
-        // The official clients repeat a request after a conflict, which would only meet it again.
-        if self.status == 409 && !self.has(SHOULD_RETRY) {
+        // The official clients would repeat the request, and only meet the same again.
+        let is_final = self.status == 409 || error.code == "quota_exceeded";
+        if is_final && !self.has(SHOULD_RETRY) {
             self = self.with(SHOULD_RETRY, "false");
         }
         let rules: Vec<String> = error.details.iter().map(|(field, rule)| format!("{field} {rule}")).collect();

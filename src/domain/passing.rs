@@ -1,8 +1,8 @@
 //! Answers that are passed on: a client brings the whole context, and one connection gets what the model sends. Nothing but the
 //! usage is stored.
 //!
-//! Invariant: a pipe holds at most about `PIPE_BYTES_MAX` bytes more than one read of the model's socket, because the model is
-//! not read while its pipe is full.
+//! Invariant: a pipe holds at most about `PIPE_BYTES_MAX` bytes more than one event, because the model is not read while its pipe
+//! is full. What it holds counts for its answer, which is not over before the connection has taken all of it.
 
 use crate::base::limits::PIPE_BYTES_MAX;
 use crate::domain::command::{Actor, ReplyTo};
@@ -54,7 +54,7 @@ pub enum PassingForm {
 pub enum PassingControl {
     /// The client is gone.
     Abort,
-    /// The pipe has room again.
+    /// The pipe has room again, or all of an answer that is over was taken.
     Resume,
 }
 
@@ -71,6 +71,10 @@ struct PipeState {
     is_announced: bool,
     /// The writer has stopped until there is room.
     is_paused: bool,
+    /// The answer is over, and the writer waits until all of it is taken.
+    is_draining: bool,
+    /// What waited was dropped.
+    is_cut: bool,
 }
 
 /// What a pipe had.
@@ -84,6 +88,8 @@ pub struct PipedPart {
     pub end: Option<Result<(), CompletionError>>,
     /// The writer waits for [`PassingControl::Resume`].
     pub resumes: bool,
+    /// Bytes were dropped, so the connection is to be closed.
+    pub is_cut: bool,
 }
 
 impl AnswerPipe {
@@ -108,6 +114,15 @@ impl AnswerPipe {
             return false;
         }
         state.end = Some(end);
+        state.is_draining = !state.waiting.is_empty();
+        state.announce()
+    }
+
+    /// Drops what waits: it takes room that others need, and its connection does not take it. Returns whether the reader needs a
+    /// message.
+    pub fn cut(&self) -> bool {
+        let mut state = self.state();
+        (state.waiting, state.is_cut) = (Vec::new(), true);
         state.announce()
     }
 
@@ -137,10 +152,12 @@ impl AnswerPipe {
             false => state.waiting.drain(..bytes_max).collect(),
         };
         let is_over = state.waiting.is_empty();
-        let resumes = state.is_paused && state.waiting.len() < PIPE_BYTES_MAX / 2;
+        let is_drained = state.is_draining && is_over;
+        let resumes = is_drained || (state.is_paused && state.waiting.len() < PIPE_BYTES_MAX / 2);
         state.is_paused &= !resumes;
+        state.is_draining &= !is_drained;
         let end = if is_over { state.end.clone() } else { None };
-        PipedPart { is_admitted: state.is_admitted, bytes, end, resumes }
+        PipedPart { is_admitted: state.is_admitted, bytes, end, resumes, is_cut: state.is_cut }
     }
 
     fn state(&self) -> MutexGuard<'_, PipeState> {
@@ -203,6 +220,20 @@ mod tests {
         assert!(!pipe.read(PIPE_BYTES_MAX / 2).resumes);
         assert!(pipe.read(1).resumes);
         assert!(!pipe.read(1).resumes, "once");
+    }
+
+    #[test]
+    fn the_writer_hears_when_the_last_byte_is_taken() {
+        let pipe = AnswerPipe::default();
+        pipe.write(b"abc");
+        pipe.end(Ok(()));
+        assert!(!pipe.read(2).resumes);
+        let last = pipe.read(2);
+        assert!(last.resumes && last.end.is_some());
+        assert!(!pipe.read(2).resumes, "once");
+        pipe.write(b"d");
+        pipe.cut();
+        assert!(pipe.read(9).is_cut && pipe.waiting_bytes() == 0);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Order of calls: [`PassedAnswer::start`] once it is its turn; then as for [`ModelRequest`]. The answer is over when
 //! [`PassedAnswer::is_over`] returns true and `poll` returns `None`.
 //!
-//! Invariant: the pipe gets one end, after all bytes.
+//! Invariant: the pipe gets one end, after all bytes. The answer is not over before its connection has taken all of it, so that it
+//! keeps its slot, and what it holds is counted.
 
 use super::failure::FailureKind;
 use super::model_request::{ModelEffect, ModelRequest};
@@ -44,6 +45,8 @@ pub struct PassedAnswer {
     /// The connection takes nothing more for now, so the upstream is not read.
     is_paused: bool,
     counts: Option<TokenUsage>,
+    /// The pipe has its end.
+    has_ended: bool,
     is_over: bool,
 }
 
@@ -51,7 +54,16 @@ impl PassedAnswer {
     /// An answer that waits for its turn.
     pub fn new(passing: PassingRequest, upstream: Arc<Upstream>) -> PassedAnswer {
         let announces = passing.pipe.admit();
-        PassedAnswer { passing, upstream, request: None, announces, is_paused: false, counts: None, is_over: false }
+        PassedAnswer {
+            passing,
+            upstream,
+            request: None,
+            announces,
+            is_paused: false,
+            counts: None,
+            has_ended: false,
+            is_over: false,
+        }
     }
 
     /// The request that it answers.
@@ -113,7 +125,7 @@ impl PassedAnswer {
 
     /// When [`PassedAnswer::poll`] or [`PassedAnswer::tick`] has something to do, if nothing else happens until then.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        if self.is_over || self.is_paused { None } else { self.request.as_ref()?.poll_timeout() }
+        if self.has_ended || self.is_paused { None } else { self.request.as_ref()?.poll_timeout() }
     }
 
     /// The connection to the upstream is open.
@@ -144,12 +156,13 @@ impl PassedAnswer {
     pub fn received(&mut self, bytes: &[u8], now: MonoTime) {
         self.with_pieces(|request, pieces| request.received(bytes, pieces, now));
         // A whole answer is taken from the pipe when it is over.
-        let may_pause = !self.is_over && self.passing.form != PassingForm::Whole;
+        let may_pause = !self.has_ended && self.passing.form != PassingForm::Whole;
         self.is_paused = may_pause && self.passing.pipe.pause_if_full();
     }
 
-    /// The pipe has room again: the socket is read on.
+    /// The pipe has room again: the socket is read on. Or all of an answer that has ended was taken.
     pub fn resume(&mut self, now: MonoTime) {
+        self.is_over |= self.has_ended;
         if std::mem::take(&mut self.is_paused)
             && let Some(request) = &mut self.request
         {
@@ -166,7 +179,7 @@ impl PassedAnswer {
 
     /// Ends the answer with an error. The connection to the upstream is closed by the next [`PassedAnswer::poll`].
     pub fn stop(&mut self, error: CompletionError) {
-        if self.is_over {
+        if self.has_ended {
             return;
         }
         if let Some(request) = &mut self.request {
@@ -179,21 +192,31 @@ impl PassedAnswer {
         self.end(Err(error));
     }
 
+    /// Ends the answer, whose client is gone.
+    pub fn abort(&mut self) {
+        self.stop(CompletionError::shutting_down());
+        self.is_over = true;
+    }
+
     /// Ends the answer, which has the most of a memory that is full.
     pub(crate) fn give_way(&mut self) {
         self.stop(client_error(&Failure::no_room()));
+        if self.passing.pipe.waiting_bytes() > 0 {
+            self.announces |= self.passing.pipe.cut();
+        }
+        self.is_over = true;
     }
 
     /// Lets the request do something, and passes on what it receives.
     fn with_pieces(&mut self, step: impl FnOnce(&mut ModelRequest, &mut AnswerPieces)) {
-        let Some(request) = self.request.as_mut().filter(|_| !self.is_over) else { return };
+        let Some(request) = self.request.as_mut().filter(|_| !self.has_ended) else { return };
         let mut pieces = AnswerPieces::default();
         step(request, &mut pieces);
         self.announces |= self.passing.pipe.write(pieces.passed.as_bytes());
     }
 
     fn ended(&mut self, ended: Result<Completion, Failure>) {
-        if self.is_over {
+        if self.has_ended {
             return;
         }
         match ended {
@@ -216,8 +239,9 @@ impl PassedAnswer {
     }
 
     fn end(&mut self, end: Result<(), CompletionError>) {
-        (self.is_over, self.is_paused) = (true, false);
+        (self.has_ended, self.is_paused) = (true, false);
         self.announces |= self.passing.pipe.end(end);
+        self.is_over |= self.passing.pipe.waiting_bytes() == 0;
     }
 }
 
@@ -236,7 +260,8 @@ fn client_error(failure: &Failure) -> CompletionError {
     };
     CompletionError {
         retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64),
-        should_retry: status >= 500 && failure.retryable || status == 429,
+        // Of other failures, this server has tried again itself.
+        should_retry: matches!(status, 429 | 503),
         ..CompletionError::new(status, code, failure.message.clone())
     }
 }
@@ -258,11 +283,11 @@ mod tests {
             (status(422), 422, false),
             (status(429), 429, true),
             (Failure { retryable: false, ..status(429) }, 502, false),
-            (status(500), 502, true),
-            (status(503), 502, true),
+            (status(500), 502, false),
+            (status(503), 502, false),
             (Failure { is_loading: true, ..status(503) }, 503, true),
             (Failure { context_too_long: true, retryable: false, ..status(500) }, 400, false),
-            (Failure::connect(), 502, true),
+            (Failure::connect(), 502, false),
             (Failure::timeout("late", false), 504, false),
             (Failure::circuit_open(Duration::from_millis(1500)), 503, true),
             (Failure::reported(None, Some(401), false, &[]), 502, false),

@@ -146,6 +146,7 @@ impl Scheduler {
             SchedulerInput::PassingEnded(id) => self.passing.remove(id),
             SchedulerInput::Tick => {}
             SchedulerInput::Stop => self.stop(),
+            SchedulerInput::StopPassing => self.reject_passing(PassingRejection::Shutdown, |_, _| true),
         }
         self.cancel_rejected();
         self.run();
@@ -470,7 +471,11 @@ impl Scheduler {
 
     fn stop(&mut self) {
         self.stopping = true;
-        self.reject_passing(PassingRejection::Shutdown, |_, _| true);
+        // Nobody can resume them, so those that run go on for a while.
+        for id in self.passing.waiting_ids() {
+            self.passing.remove(id);
+            self.outputs.push_back(SchedulerOutput::RejectPassing(id, PassingRejection::Shutdown));
+        }
         for (id, running) in &self.running {
             if running.by != RunBy::Store {
                 let stop = SchedulerOutput::StopAnswer { job: *id, reason: StopReason::Shutdown };

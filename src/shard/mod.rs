@@ -24,7 +24,7 @@ use message::ShardMessage;
 use request::finished::FinishedRequest;
 use shared::SharedState;
 use shutdown::ShutdownProgress;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -116,6 +116,8 @@ pub struct Shard {
     shared: Arc<SharedState>,
     token_rules: Arc<TokenRules>,
     connections: ConnectionTable,
+    /// The connections in phase `Passing`.
+    passing_slots: BTreeSet<u32>,
     fan_out: FanOut,
     long_frames: LongFrames,
     live_answers: LiveAnswers,
@@ -148,6 +150,7 @@ impl Shard {
         Shard {
             index,
             connections: ConnectionTable::new(&context.settings, &context.memory),
+            passing_slots: BTreeSet::new(),
             fan_out: FanOut::new(position, tail_bytes - long_frame_bytes),
             long_frames: LongFrames::new(long_frame_bytes),
             context,
@@ -301,5 +304,6 @@ impl Shard {
         self.connections.reload(&context.settings, now);
         self.context = context;
         self.end_streams_of_removed_keys(now);
+        self.end_rejected_passing(now);
     }
 }

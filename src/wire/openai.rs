@@ -5,6 +5,7 @@
 use crate::domain::completion_error::{CompletionError, kind_of};
 use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::model::{Message, Metadata};
+use crate::domain::responder::ResponderKind;
 use crate::wire::json::{self, JsonWriter};
 use crate::wire::metadata;
 
@@ -26,6 +27,15 @@ pub(crate) struct CompletionUsage {
     pub prompt_tokens: u64,
     /// Tokens of the completion.
     pub completion_tokens: u64,
+}
+
+impl CompletionUsage {
+    /// The usage of an echo of a text. A token counts as about four bytes.
+    pub(crate) fn of_echo(prompt_bytes: usize, text_bytes: usize) -> CompletionUsage {
+        const TOKEN_BYTES: usize = 4;
+        let tokens = |bytes: usize| bytes.div_ceil(TOKEN_BYTES) as u64;
+        CompletionUsage { prompt_tokens: tokens(prompt_bytes), completion_tokens: tokens(text_bytes) }
+    }
 }
 
 /// A piece of a completion.
@@ -161,8 +171,10 @@ pub(crate) fn read_posted(body: &[u8]) -> Option<(ConversationId, MessageId)> {
 /// What the metadata of an answer's message tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct AnswerDetails {
-    /// The model, as its server names it.
+    /// The model, as its server names it; `echo` for that responder.
     pub model: Option<String>,
+    /// Whether the responder `echo` answered.
+    pub is_echo: bool,
     /// Why the text ended.
     pub finish_reason: Option<String>,
     /// The token counts, if the model counted any.
@@ -175,8 +187,10 @@ impl AnswerDetails {
         let text = |name| metadata::string_member(metadata, name);
         let count = |name| number_member(metadata, name);
         let (prompt, completion) = (count("prompt_tokens"), count("completion_tokens"));
+        let is_echo = text("responder").is_some_and(|responder| responder == ResponderKind::Echo.as_str());
         AnswerDetails {
-            model: text("model"),
+            model: text("model").or_else(|| is_echo.then(|| ResponderKind::Echo.as_str().to_owned())),
+            is_echo,
             finish_reason: text("finish_reason"),
             usage: prompt.or(completion).map(|_| CompletionUsage {
                 prompt_tokens: prompt.unwrap_or(0),
@@ -229,11 +243,13 @@ mod tests {
     #[test]
     fn the_details_of_an_answer_are_those_of_its_metadata() {
         let details = |json: &str| AnswerDetails::of(&Metadata::new_unchecked(json));
-        assert_eq!(details(r#"{"responder":"echo"}"#), AnswerDetails::default());
+        let echo = AnswerDetails { model: Some("echo".into()), is_echo: true, ..AnswerDetails::default() };
+        assert_eq!(details(r#"{"responder":"echo"}"#), echo);
         let all =
             r#"{"responder":"openai","model":"m","finish_reason":"length","prompt_tokens":3,"completion_tokens":4}"#;
         let expected = AnswerDetails {
             model: Some("m".into()),
+            is_echo: false,
             finish_reason: Some("length".into()),
             usage: Some(CompletionUsage { prompt_tokens: 3, completion_tokens: 4 }),
         };

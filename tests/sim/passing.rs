@@ -245,7 +245,7 @@ impl World {
             }
             5 if client.leaves && !client.is_gone && client.end.is_none() && self.random.below(30) == 0 => {
                 client.is_gone = true;
-                client.answer.stop(CompletionError::shutting_down());
+                client.answer.abort();
             }
             _ => return false,
         }

@@ -31,14 +31,33 @@ pub(super) fn push(
         PassingForm::Stream { .. } if !value["choices"].is_array() && !is_usage(value) => {}
         PassingForm::Stream { .. } => {
             let chunk = if is_json && !is_piece { Cow::Owned(as_chunk(value)) } else { strict(value, raw) };
-            // JSON has line breaks only between its tokens.
-            let line = chunk.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
-            let mut event = Vec::with_capacity(chunk.len() + 16);
-            write_data(|event| event.extend(line), &mut event);
-            out.push_str(std::str::from_utf8(&event).expect("made of text alone"));
+            push_event(&chunk, out);
         }
     }
     Ok(())
+}
+
+/// Appends an object that is valid JSON, and that no reader of values takes.
+///
+/// # Errors
+/// Fails if it is too large.
+pub(super) fn push_unread(form: PassingForm, raw: &str, out: &mut String) -> Result<(), Failure> {
+    match form {
+        PassingForm::Whole if out.len() + raw.len() > UPSTREAM_PLAIN_BYTES_MAX => {
+            return Err(Failure::invalid_response("the answer is too large"));
+        }
+        PassingForm::Whole => out.push_str(raw),
+        PassingForm::Stream { .. } => push_event(raw, out),
+    }
+    Ok(())
+}
+
+fn push_event(json: &str, out: &mut String) {
+    // JSON has line breaks only between its tokens.
+    let line = json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
+    let mut event = Vec::with_capacity(json.len() + 16);
+    write_data(|event| event.extend(line), &mut event);
+    out.push_str(std::str::from_utf8(&event).expect("made of text alone"));
 }
 
 /// The text itself, unless it is JSON only to a lenient reader.
@@ -103,10 +122,11 @@ mod tests {
         const LINES: &str = "{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"\u{2028}\"}}]}";
         const ESCAPED: &str = r#"{"choices":[{"index":1,"delta":{"content":"\u2028"}}]}"#;
         const END: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
+        const GREAT: &str = r#"{"choices":[{"index":0,"delta":{}}],"x":1e400}"#;
         let body = format!(
-            ": hello\n\ndata: {{\"type\":\"ping\"}}\n\ndata: {TOOL}\n\ndata:{OTHER}\n\ndata:{LINES}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n"
+            ": hello\n\ndata: {GREAT}\n\ndata: {{\"type\":\"ping\"}}\n\ndata: {TOOL}\n\ndata:{OTHER}\n\ndata:{LINES}\n\nevent: x\ndata: {END}\n\ndata: [DONE]\n\n"
         );
-        let expected = format!("data: {TOOL}\n\ndata: {OTHER}\n\ndata: {ESCAPED}\n\ndata: {END}\n\n");
+        let expected = format!("data: {GREAT}\n\ndata: {TOOL}\n\ndata: {OTHER}\n\ndata: {ESCAPED}\n\ndata: {END}\n\n");
         assert_eq!(passed(STREAM, &body), Ok(expected));
     }
 
@@ -126,6 +146,13 @@ mod tests {
         assert_eq!(passed(PassingForm::Whole, body), Ok(body.to_owned()));
         let chunk = r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[{"id":"c","index":0}]},"finish_reason":"tool_calls","index":0}],"object":"chat.completion.chunk"}"#;
         assert_eq!(passed(STREAM, body), Ok(format!("data: {chunk}\n\n")));
+    }
+
+    #[test]
+    fn a_stream_of_another_choice_has_its_end() {
+        const OTHER: &str = r#"{"choices":[{"index":1,"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+        let body = format!("data: {OTHER}\n\n");
+        assert_eq!(passed(STREAM, &body), Ok(body.clone()));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::responder::failure::printable;
 use crate::responder::redaction::redact;
 use crate::responder::{Completion, Failure};
 use crate::sse::decode::{DecodedEvent, Decoder};
+use crate::wire::json;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -225,6 +226,10 @@ impl AnswerReader {
         }
         match parse(data) {
             Some(value) => self.read_value(&value, data, is_error, pieces),
+            // A number or a nesting that is valid JSON, and more than a reader of values takes.
+            None if self.passing.is_some() && data.starts_with('{') && json::is_valid(data) => {
+                self.pass_unread(data, pieces)
+            }
             None if is_error || begins_like_an_error(data) => Err(ErrorReport::of_text(data).failure(&self.secrets)),
             None if data.contains('\n') => self.read_lines_of_event(data, is_whole, pieces),
             None => {
@@ -310,6 +315,10 @@ impl AnswerReader {
         let text = String::from_utf8_lossy(body);
         let error = match serde_json::from_str::<Value>(&mark_lone_halves(text.trim())) {
             Ok(value) => return self.read_value(&value, text.trim(), false, pieces),
+            Err(_) if self.passing == Some(PassingForm::Whole) && json::is_valid(text.trim()) => {
+                self.is_whole = true;
+                return self.pass_unread(text.trim(), pieces);
+            }
             // Lines before this one were an answer, whose end is judged by them.
             Err(_) if self.is_readable => return Ok(()),
             Err(error) => error,
@@ -367,7 +376,12 @@ impl AnswerReader {
             let raw = if std::ptr::eq(outer, value) { Cow::Borrowed(raw) } else { Cow::Owned(value.to_string()) };
             passed::push(form, value, &raw, self.is_json, &mut pieces.passed)?;
         }
-        let Some(choice) = choice else { return Ok(()) };
+        let Some(choice) = choice else {
+            if self.passing.is_some() {
+                self.note_other_finish_reason(value);
+            }
+            return Ok(());
+        };
         if let Some(report) = find_error(choice, false) {
             return Err(report.failure(&self.secrets));
         }
@@ -379,6 +393,15 @@ impl AnswerReader {
         self.has_choice = true;
         self.is_whole |= self.is_json && choice.get("delta").is_none() && value["done"] != false;
         self.note_finish_reason(value, choice)
+    }
+
+    /// Passes an object on that was not read.
+    fn pass_unread(&mut self, raw: &str, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        self.is_readable = true;
+        match self.passing {
+            Some(form) => passed::push_unread(form, raw, &mut pieces.passed),
+            None => Ok(()),
+        }
     }
 
     /// Passes text and reasoning on, each up to its maximum length.
@@ -423,6 +446,15 @@ impl AnswerReader {
     fn note_model(&mut self, value: &Value) {
         if let Some(model) = value["model"].as_str().filter(|model| !model.is_empty()) {
             self.finished.model = Some(self.name(model));
+        }
+    }
+
+    /// Keeps the reason of another choice than the first, which ends an answer that is passed on as well.
+    fn note_other_finish_reason(&mut self, value: &Value) {
+        let choices = value["choices"].as_array().into_iter().flatten();
+        if let Some(reason) = choices.filter_map(|choice| chunk::finish_reason(value, choice)).next_back() {
+            let name = self.name(reason);
+            self.finished.finish_reason.get_or_insert(name);
         }
     }
 

@@ -119,8 +119,10 @@ pub enum SchedulerInput {
     Deleted(Vec<Deletion>),
     /// Time has passed.
     Tick,
-    /// The process ends: nothing more starts, and running answers stop.
+    /// The process ends: nothing more starts, and running answers stop, except those that are passed on.
     Stop,
+    /// The process does not wait any longer for answers that are passed on.
+    StopPassing,
 }
 
 /// How an answer ended.

@@ -98,6 +98,13 @@ impl PassingQueue {
         all
     }
 
+    /// The waiting requests, in the order of their names.
+    pub(super) fn waiting_ids(&self) -> Vec<PassingId> {
+        let mut all: Vec<PassingId> = self.users.values().flatten().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
     /// The number of running requests of a user.
     pub(super) fn running_of(&self, user: &UserId) -> usize {
         self.running_of.get(user).copied().unwrap_or(0)

@@ -394,7 +394,12 @@ fn requests_of_a_user_whose_tokens_are_rejected_end() {
     let rules = SchedulerInput::TokenRules(Arc::new(rules));
     assert_eq!(after(&mut scheduler, rules, 0), ["reject 1 Unauthorized"]);
     assert_eq!(after(&mut scheduler, requested(3, "a"), 0), ["reject 3 Unauthorized"]);
-    assert_eq!(after(&mut scheduler, SchedulerInput::Stop, 0), ["reject 2 Shutdown"]);
+    assert_eq!(after(&mut scheduler, requested(5, "b"), 0), ["pass 5"]);
+    assert!(after(&mut scheduler, requested(6, "b"), 0).is_empty());
+    assert_eq!(after(&mut scheduler, SchedulerInput::Stop, 0), ["reject 6 Shutdown"]);
     assert_eq!(after(&mut scheduler, requested(4, "b"), 0), ["reject 4 Shutdown"]);
+    assert!(after(&mut scheduler, SchedulerInput::PassingEnded(PassingId(2)), 0).is_empty());
+    assert!(!scheduler.is_stopped(), "one runs on");
+    assert_eq!(after(&mut scheduler, SchedulerInput::StopPassing, 0), ["reject 5 Shutdown"]);
     assert!(scheduler.is_stopped());
 }

@@ -44,6 +44,8 @@ pub(crate) struct Model {
     pub history: u32,
     /// The maximum number of running answers per user.
     pub answers_per_user_max: u32,
+    /// How long answers that are passed on may run after the server was told to end, in milliseconds.
+    pub passing_grace_milliseconds: u64,
 }
 
 /// The thread that drives the responders.
@@ -71,6 +73,8 @@ pub(crate) struct Driver {
     model: Model,
     clock: Clock,
     random: Random,
+    /// When the answers that are passed on end, after the stop.
+    passing_until: Option<MonoTime>,
 }
 
 struct RunningAnswer {
@@ -107,6 +111,7 @@ impl Driver {
             model,
             clock,
             random: Random::from_system(),
+            passing_until: None,
         }
     }
 
@@ -144,6 +149,10 @@ impl Driver {
         if self.scheduler.poll_timeout().is_some_and(|at| at <= now) {
             self.schedule(SchedulerInput::Tick);
         }
+        if self.passing_until.is_some_and(|at| at <= now) {
+            self.passing_until = None;
+            self.schedule(SchedulerInput::StopPassing);
+        }
         while let Some((at, id)) = self.timers.first().copied()
             && at <= now
         {
@@ -161,14 +170,20 @@ impl Driver {
 
     /// How long nothing has to be done without an event.
     fn timeout(&self) -> Option<Duration> {
-        let at = [self.scheduler.poll_timeout(), self.timers.first().map(|(at, _)| *at)].into_iter().flatten().min()?;
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let at = [self.scheduler.poll_timeout(), timer, self.passing_until].into_iter().flatten().min()?;
         Some(Duration::from_micros(at.since(self.now()) + 1))
     }
 
     fn handle(&mut self, input: ResponderInput) {
         let now = self.now();
         match input {
-            ResponderInput::Scheduler(input) => self.schedule(input),
+            ResponderInput::Scheduler(input) => {
+                if matches!(input, SchedulerInput::Stop) && self.passing_until.is_none() {
+                    self.passing_until = Some(now.plus_milliseconds(self.model.passing_grace_milliseconds));
+                }
+                self.schedule(input);
+            }
             ResponderInput::HistoryRead(id, history) => {
                 self.with_answer(id, |answer| answer.history_read(history, now));
             }
@@ -275,7 +290,7 @@ impl Driver {
         let Some(id) = self.passed.get(&to).copied() else { return };
         let now = self.now();
         match control {
-            PassingControl::Abort => self.with_passed(id, |answer| answer.stop(CompletionError::shutting_down())),
+            PassingControl::Abort => self.with_passed(id, PassedAnswer::abort),
             PassingControl::Resume => {
                 self.with_passed(id, |answer| answer.resume(now));
                 if let Some(socket) = self.answers.get(&id).and_then(|running| running.socket) {

@@ -57,7 +57,7 @@ pub(in crate::shard) enum Expiry {
     HealthTimeout,
     /// The stream has something to do: call `Subscriber::tick`.
     TickStream,
-    /// The answer that is passed on is silent: call `tick_passing`.
+    /// A response that an answer is passed on to has something to do: call `tick_passing`.
     TickPassing,
     /// Measure how many bytes the kernel has not delivered, and pass the number to `Connection::drain_measured`.
     MeasureDrain,
@@ -105,13 +105,8 @@ impl Connection {
                 (after(HEALTH_TIMEOUT_MILLISECONDS), Expiry::HealthTimeout)
             }
             Phase::Waiting(_) => return None,
-            Phase::Passing(passed) => match (passed.comment_at(), self.waits_for_reader) {
-                (Some(at), true) => (at.min(stalls_at), Expiry::TickPassing),
-                (None, true) => (stalls_at, Expiry::Close),
-                (Some(at), false) => (at, Expiry::TickPassing),
-                // The responders always end an answer.
-                (None, false) => return None,
-            },
+            Phase::Passing(passed) if self.waits_for_reader => (passed.next_tick().min(stalls_at), Expiry::TickPassing),
+            Phase::Passing(passed) => (passed.next_tick(), Expiry::TickPassing),
             // Nothing follows what waits, but a part of it may have to be read again.
             Phase::Stream(stream) if stream.has_ended() => match stream.retry_at() {
                 Some(retry_at) => (retry_at.min(stalls_at), Expiry::TickStream),

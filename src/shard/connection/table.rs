@@ -1,7 +1,6 @@
 //! The connections of a shard: by slot, by deadline, and those that have something to write.
 //!
-//! Invariant: every connection has a timer at or before its deadline, or waits for a worker or the responders, which always
-//! respond.
+//! Invariant: every connection has a timer at or before its deadline, or waits for a worker, which always responds.
 
 use super::deadline::ConnectionTimeouts;
 use super::held::{ByteBudget, DrainWindow, HeldBytes};
@@ -326,7 +325,7 @@ impl ConnectionTable {
         let incoming_bytes_max = settings.header_bytes_max + READ_BYTES_MAX + settings.body_bytes_max;
         for (slot, conn) in &self.slots {
             conn.check_invariants(incoming_bytes_max);
-            let waits = matches!(conn.phase, Phase::Waiting(_) | Phase::Passing(_));
+            let waits = matches!(conn.phase, Phase::Waiting(_));
             assert!(waits || self.timers.get(slot as u32).is_some(), "a connection has a timer, or waits for a worker");
         }
         let sum =

@@ -122,6 +122,11 @@ impl Shard {
                 let deferral = self.defer_stream(start, named);
                 self.complete(slot, &pending.request_context, deferral, now);
             }
+            (Continuation::ViewAnswer(posted), _, Err(rejection)) => {
+                let error = ApiError::rejected(rejection.clone(), pending.operation.subject());
+                let response = error.after_storing(posted.view.is_repeatable).into_response();
+                self.complete(slot, &pending.request_context, response, now);
+            }
             _ => {
                 let response = api::query_response(response, pending.operation.subject());
                 self.complete(slot, &pending.request_context, response, now);
@@ -215,11 +220,12 @@ impl Shard {
             Continuation::OpenStream(Subscription { start, named, .. })
             | Continuation::FollowAnswer(AnswerSubscription { start, named, .. }) => self.defer_stream(start, named),
             Continuation::Health => self.health(ReaderCheck::Busy, now),
-            Continuation::Respond
-            | Continuation::CancelAnswer
-            | Continuation::Pass(_)
-            | Continuation::Complete(_)
-            | Continuation::ViewAnswer(_) => ApiError::overloaded().into_response(),
+            Continuation::Respond | Continuation::CancelAnswer | Continuation::Pass(_) | Continuation::Complete(_) => {
+                ApiError::overloaded().into_response()
+            }
+            Continuation::ViewAnswer(posted) => {
+                ApiError::overloaded().after_storing(posted.view.is_repeatable).into_response()
+            }
         };
         self.complete(to.slot, &pending.request_context, response, now);
     }

@@ -111,6 +111,7 @@ impl<'a> AdmittedRequest<'a> {
             query: self.query.as_deref(),
             last_event_id: self.last_event_id.as_deref(),
             conversation_id: self.conversation_id.as_deref(),
+            has_idempotency_key: self.idempotency_key.is_some(),
             request_id,
             media: self.media,
             body,

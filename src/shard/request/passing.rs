@@ -8,6 +8,8 @@ use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
 use crate::api::operation::Operation;
 use crate::api::{self, Caller, PassingDraft, Response};
+use crate::base::limits::TOKEN_LEEWAY_SECONDS;
+use crate::base::metrics::{self, ConnectionCut};
 use crate::base::time::{MonoTime, Now};
 use crate::domain::command::ReplyTo;
 use crate::domain::completion_error::CompletionError;
@@ -31,6 +33,9 @@ pub(in crate::shard) const COMMENT: &[u8] = b":\n";
 #[derive(Debug)]
 pub(in crate::shard) struct PassedResponse {
     request_context: RequestContext<'static>,
+    caller: Caller,
+    /// When the caller's token expires.
+    expires_at: MonoTime,
     pipe: AnswerPipe,
     form: PassingForm,
     /// Most bytes in the outbox; what is reserved of the budget of streams.
@@ -44,9 +49,10 @@ pub(in crate::shard) struct PassedResponse {
 }
 
 impl PassedResponse {
-    /// When a comment is due; `None` without a head, and for a whole answer.
-    pub(in crate::shard) fn comment_at(&self) -> Option<MonoTime> {
-        self.has_begun.then_some(self.comment_at)
+    /// When `tick_passing` has something to do: a comment is due, or the token expires.
+    pub(in crate::shard) fn next_tick(&self) -> MonoTime {
+        // Without a head, and for a whole answer, there are no comments.
+        if self.has_begun { self.comment_at.min(self.expires_at) } else { self.expires_at }
     }
 
     fn push(&self, outbox: &mut Outbox, bytes: &[u8]) {
@@ -113,7 +119,12 @@ impl Shard {
             form: draft.form,
             pipe: pipe.clone(),
         };
+        // As for streams, a token within the leeway gets the leeway too.
+        let leeway_seconds = if caller.expires_at <= now.wall { TOKEN_LEEWAY_SECONDS } else { 0 };
+        let left = caller.expires_at.plus_seconds(leeway_seconds).0.saturating_sub(now.wall.0);
         let response = PassedResponse {
+            caller: caller.clone(),
+            expires_at: now.mono.plus(left.max(0) as u64),
             is_chunked: request_context.version == Version::Http11,
             request_context,
             pipe,
@@ -123,6 +134,7 @@ impl Shard {
             comment_at: now.mono,
         };
         self.connections[slot].begin_passing(Box::new(response), now.mono);
+        self.passing_slots.insert(slot);
         self.connections.rearm(slot, now);
         self.outputs.push_back(Output::Work(Work::Pass(Box::new(request))));
     }
@@ -144,6 +156,10 @@ impl Shard {
             PassingForm::Whole => 0,
         };
         let part = passed.pipe.read(bytes_max);
+        if part.is_cut {
+            metrics::CONNECTIONS_CUT[ConnectionCut::ResponseBytes as usize].add(1);
+            return self.close(slot);
+        }
         if part.resumes {
             self.control_passing(slot, PassingControl::Resume);
         }
@@ -221,10 +237,43 @@ impl Shard {
         }
     }
 
-    /// An answer is silent: a comment is due.
+    /// Ends the answers of callers whose tokens are accepted no longer.
+    pub(in crate::shard) fn end_rejected_passing(&mut self, now: Now) {
+        let is_rejected = |slot: &u32| {
+            let passed = self.connections.get(*slot).and_then(|conn| conn.passing());
+            passed.is_some_and(|passed| self.check_again(&passed.caller, now).is_err())
+        };
+        let rejected: Vec<u32> = self.passing_slots.iter().copied().filter(is_rejected).collect();
+        for slot in rejected {
+            self.fail_passing(slot, CompletionError::token_ended(), now);
+        }
+    }
+
+    /// Ends an answer on this side.
+    fn fail_passing(&mut self, slot: u32, error: CompletionError, now: Now) {
+        self.control_passing(slot, PassingControl::Abort);
+        let has_begun = self.connections[slot].passing().is_some_and(|passed| passed.has_begun);
+        if has_begun {
+            let part = PipedPart {
+                is_admitted: true,
+                bytes: Vec::new(),
+                end: Some(Err(error)),
+                resumes: false,
+                is_cut: false,
+            };
+            self.pass_part(slot, part, now);
+        } else {
+            self.respond_passed(slot, Err(error), now);
+        }
+    }
+
+    /// The token expires, or the answer is silent and a comment is due.
     pub(in crate::shard) fn tick_passing(&mut self, slot: u32, now: Now) {
         let heartbeat_milliseconds = self.context.settings.heartbeat_interval_ms;
         let Some((passed, outbox)) = self.connections[slot].passing_mut() else { return };
+        if passed.expires_at <= now.mono {
+            return self.fail_passing(slot, CompletionError::token_ended(), now);
+        }
         if passed.has_begun && passed.comment_at <= now.mono {
             passed.comment_at = now.mono.plus_milliseconds(heartbeat_milliseconds);
             if outbox.is_empty() {
@@ -256,6 +305,7 @@ impl Shard {
     fn release_passing(&mut self, slot: u32) {
         if let Some(passed) = self.connections[slot].passing() {
             self.shared.stream_buffers.release(passed.buffer_bytes);
+            self.passing_slots.remove(&slot);
         }
     }
 }

@@ -127,11 +127,15 @@ impl Shard {
         following: Option<FollowedAnswer>,
         now: Now,
     ) {
-        let has_view = following.as_ref().is_some_and(FollowedAnswer::has_view);
+        let repeats_view = following.as_ref().and_then(FollowedAnswer::repeats_view);
+        let has_view = repeats_view.is_some();
         if self.draining {
-            let deferral = match has_view {
-                true => ApiError::of_completion(CompletionError::shutting_down()).into_response(),
-                false => self.defer_stream(wanted.start, wanted.named),
+            let deferral = match repeats_view {
+                Some(is_repeatable) => {
+                    let error = CompletionError { should_retry: is_repeatable, ..CompletionError::shutting_down() };
+                    ApiError::of_completion(error).into_response()
+                }
+                None => self.defer_stream(wanted.start, wanted.named),
             };
             return self.respond(slot, request_context, deferral, now);
         }
@@ -161,9 +165,9 @@ impl Shard {
         if !is_head {
             let Some(reserved) = self.shared.stream_buffers.reserve(&self.context.memory, buffer_bytes) else {
                 self.shared.streams.remove(id);
-                let deferral = match has_view {
-                    true => ApiError::overloaded().into_response(),
-                    false => self.defer_stream(wanted.start, wanted.named),
+                let deferral = match repeats_view {
+                    Some(is_repeatable) => ApiError::overloaded().after_storing(is_repeatable).into_response(),
+                    None => self.defer_stream(wanted.start, wanted.named),
                 };
                 return self.respond(slot, request_context, deferral, now);
             };
@@ -217,6 +221,7 @@ impl Shard {
         if let Some(token_rules) = share.token_rules {
             let old = std::mem::replace(&mut self.token_rules, token_rules);
             self.end_rejected_streams(&old, now);
+            self.end_rejected_passing(now);
         }
         for started in share.started.iter() {
             self.live_answers.start(started);

@@ -119,7 +119,7 @@ impl<'a> CompletionRequest<'a> {
 
     /// The number of answers that are wanted, if it is not one.
     pub(crate) fn other_count(&self) -> Option<&'a str> {
-        member(self.body, "n").filter(|count| !["null", "1"].contains(count))
+        given(self.body, "n").filter(|count| count.parse() != Ok(1.0))
     }
 
     /// The text to post to a conversation that exists: that of the last message, which is the user's.
@@ -199,7 +199,10 @@ impl<'a> CompletionRequest<'a> {
 
     /// Checks that the request asks for nothing that a conversation cannot hold.
     fn check_holdable(&self) -> Result<(), InvalidBody> {
-        let is_used = |value: &str| !["null", "[]", "\"none\""].contains(&value);
+        let is_used = |value: &str| {
+            let is_empty_list = value.starts_with('[') && json::elements(value).next().is_none();
+            !is_empty_list && !["null", "\"none\""].contains(&value)
+        };
         for name in ["tools", "functions", "function_call", "audio"] {
             if member(self.body, name).is_some_and(is_used) {
                 return Err(invalid(name, UNHOLDABLE));
@@ -446,7 +449,8 @@ mod tests {
     fn what_a_conversation_cannot_hold_is_named() {
         let table = [
             (r#""tools":[{"type":"function"}]"#, Some("tools")),
-            (r#""tools":[]"#, None),
+            (r#""tools":[ ]"#, None),
+            (r#""n":1.0"#, None),
             (r#""tools":null,"function_call":"none""#, None),
             (r#""functions":[{}]"#, Some("functions")),
             (r#""n":2"#, Some("n")),

@@ -15,7 +15,7 @@ use crate::shard::request::passing::COMMENT;
 use crate::sse::frame::write_chunk;
 use crate::sse::write_data;
 use crate::wire::event::output_error_reason;
-use crate::wire::openai::{self, AnswerDetails, ChunkPart, CompletionHead};
+use crate::wire::openai::{self, AnswerDetails, ChunkPart, CompletionHead, CompletionUsage};
 
 /// A followed answer as a chat completion.
 #[derive(Debug)]
@@ -46,6 +46,11 @@ impl AnswerView {
     /// Whether the answer comes in chunks.
     pub(crate) fn is_streamed(&self) -> bool {
         self.wanted.is_streamed
+    }
+
+    /// Whether the request can be repeated.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.wanted.is_repeatable
     }
 
     /// Takes the response to a request for a whole answer, once that has ended.
@@ -91,24 +96,28 @@ impl AnswerView {
     fn complete(&mut self, message: &Message, out: &mut Vec<u8>) {
         let details = AnswerDetails::of(&message.metadata);
         let reason = details.finish_reason.as_deref().unwrap_or("stop");
+        let bytes = message.content.as_str().len();
+        let usage = details.usage.or(details.is_echo.then(|| CompletionUsage::of_echo(bytes, bytes)));
         if !self.wanted.is_streamed {
             let id = completion_id(Some(message.id));
             let model = details.model.as_deref().unwrap_or(&self.wanted.model);
             let head = CompletionHead { id: &id, created: self.wanted.created, model };
-            self.outcome = Some(Ok(openai::completion(head, message.content.as_str(), reason, details.usage)));
+            self.outcome = Some(Ok(openai::completion(head, message.content.as_str(), reason, usage)));
             return;
         }
         let id = Some(message.id);
         self.begin(id, out);
         self.chunk(id, ChunkPart::Finish(reason), out);
-        if let Some(usage) = details.usage.filter(|_| self.wanted.includes_usage) {
+        if let Some(usage) = usage.filter(|_| self.wanted.includes_usage) {
             let id = completion_id(id);
             write_data(|out| openai::usage_chunk(self.head(&id), usage, out), out);
         }
         write_data(|out| out.extend_from_slice(b"[DONE]"), out);
     }
 
-    fn fail(&mut self, error: CompletionError, out: &mut Vec<u8>) {
+    fn fail(&mut self, mut error: CompletionError, out: &mut Vec<u8>) {
+        // The message is stored.
+        error.should_retry &= self.wanted.is_repeatable;
         if self.wanted.is_streamed {
             write_data(|out| openai::error_event(&error, out), out);
         } else {

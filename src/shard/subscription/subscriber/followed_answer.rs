@@ -75,9 +75,9 @@ impl FollowedAnswer {
         FollowedAnswer { view: Some(Box::new(view)), ..self }
     }
 
-    /// Whether it is for a client of the OpenAI-compatible API.
-    pub(crate) fn has_view(&self) -> bool {
-        self.view.is_some()
+    /// Whether the request for a view can be repeated; `None` without a view.
+    pub(crate) fn repeats_view(&self) -> Option<bool> {
+        self.view.as_ref().map(|view| view.is_repeatable())
     }
 
     /// Whether it is this answer in progress.
@@ -192,6 +192,7 @@ impl Subscriber {
         };
         let text = message.content.as_str();
         self.state = DeliveryState::Behind;
+        following.message_id = Some(message.id);
         let from = through;
         if from > text.len() || !text.is_char_boundary(from) {
             return;
