@@ -1,15 +1,20 @@
 //! Answers of a model over loopback: what the program adds to each delta and to the first token, how many deltas a core
-//! forwards, how soon a cancelled answer closes its connection, and the memory of a running answer.
+//! forwards, how soon a cancelled answer closes its connection, the memory of a running answer, and what OpenAI's API adds to an
+//! answer that is passed on.
 //!
 //! The release server runs as a child process on one core. The model's server and the readers share one thread on another core.
 //! Each delta contains the time when it was sent. For comparison, the same bytes go from the same model's server to a reader
-//! without a program in between. `BENCH_SECONDS` is the duration of each row (5); `BENCH_ROWS=dfcmt` selects rows.
+//! without a program in between, and what is passed on also goes through a bare proxy on the server's core. `BENCH_SECONDS` is the
+//! duration of each row (5); `BENCH_ROWS=dfcmtp` selects rows.
 
 #[path = "answers/load.rs"]
 mod load;
+#[path = "answers/proxy.rs"]
+mod proxy;
 mod support;
 
-use load::{ANSWERS_PER_USER, Load};
+use load::{ANSWERS_PER_USER, Load, Target};
+use proxy::BareProxy;
 use std::process::ExitCode;
 use std::time::Duration;
 use support::histogram::Histogram;
@@ -25,6 +30,10 @@ const DELTAS_PER_SECOND: usize = 20;
 const MESSAGES: usize = 300;
 /// Answers of the row of throughput.
 const THROUGHPUT_ANSWERS: usize = 16;
+/// Streams that are passed on at once, and chunks of each per second.
+const PASSED_STREAMS: [(usize, usize); 2] = [(1, 200), (MANY, DELTAS_PER_SECOND)];
+/// Requests at once for whole answers that are passed on.
+const PASSED_AT_ONCE: [usize; 2] = [1, 32];
 
 fn main() -> ExitCode {
     support::main("answers", run)
@@ -32,7 +41,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let duration = support::duration()?;
-    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "dfcmt".into());
+    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "dfcmtp".into());
     let (server_core, load_core) = support::server_and_load_cores();
     support::pin_load(load_core)?;
     println!("{:<44}{:>9}{:>11}{:>11}{:>14}  aim", "", "answers", "p50 us", "p99 us", "number");
@@ -51,6 +60,15 @@ fn run() -> Result<(), String> {
     }
     if rows.contains('m') {
         measure_memory(server_core)?;
+    }
+    if rows.contains('p') {
+        measure_first_chunks(server_core)?;
+        for (streams, per_second) in PASSED_STREAMS {
+            measure_passed_chunks(server_core, streams, per_second, duration)?;
+        }
+        for at_once in PASSED_AT_ONCE {
+            measure_passed_answers(server_core, at_once, duration)?;
+        }
     }
     Ok(())
 }
@@ -125,6 +143,93 @@ fn measure_memory(core: Option<usize>) -> Result<(), String> {
     let each = server.resident_bytes()?.saturating_sub(before) as f64 / MEMORY_ANSWERS as f64 / 1024.0;
     print_row("memory of a running answer", MEMORY_ANSWERS, &Histogram::new(), &format!("{each:.1} KiB"), "32 KiB");
     Ok(())
+}
+
+fn measure_first_chunks(core: Option<usize>) -> Result<(), String> {
+    let mut load = Load::new()?;
+    let server = start(core, &load)?;
+    let proxy = BareProxy::start(load.model_address(), core)?;
+    let targets = [load.model_address(), proxy.address, server.address];
+    let targets = targets.map(|address| Target { address, token: server.token.clone() });
+    load.first_chunks(&targets, MESSAGES / 10)?;
+    let times = load.first_chunks(&targets, MESSAGES)?;
+    let [direct, bare, program] = &times[..] else { unreachable!("each target has its times") };
+    print_row("first chunk without a program in between", 1, direct, "", "");
+    print_row("first chunk through the bare proxy", 1, bare, "", &added(bare, direct));
+    print_row("first chunk through OpenAI's API", 1, program, "", &beside(program, direct, bare));
+    Ok(())
+}
+
+fn measure_passed_chunks(
+    core: Option<usize>,
+    streams: usize,
+    per_second: usize,
+    duration: Duration,
+) -> Result<(), String> {
+    let chunks = |load: &mut Load, address, server: Option<&Server>| -> Result<Histogram, String> {
+        let token_of = |user| server.map_or("none".to_owned(), |server| server.token_of(&format!("user-{user}")));
+        let targets = (0..streams).map(|stream| Target { address, token: token_of(stream / ANSWERS_PER_USER) });
+        load.open_streams(&targets.collect::<Vec<_>>())?;
+        load.send_evenly(per_second * streams, Duration::from_millis(500))?;
+        load.send_evenly(per_second * streams, duration)
+    };
+    let each = |cpu: Duration, times: &Histogram| {
+        let total = times.total() as f64 + per_second as f64 * streams as f64 / 2.0;
+        format!("{:.1} cpu us", cpu.as_secs_f64() * 1e6 / total)
+    };
+    let mut load = Load::new()?;
+    let model = load.model_address();
+    let direct = chunks(&mut load, model, None)?;
+    print_row("chunk without a program in between", streams, &direct, "", "");
+    let mut load = Load::new()?;
+    let proxy = BareProxy::start(load.model_address(), core)?;
+    let bare = chunks(&mut load, proxy.address, None)?;
+    let number = each(proxy.cpu_time(), &bare);
+    print_row("chunk through the bare proxy", streams, &bare, &number, &added(&bare, &direct));
+    drop(load);
+    let mut load = Load::new()?;
+    let server = start(core, &load)?;
+    let before = server.cpu_time();
+    let program = chunks(&mut load, server.address, Some(&server))?;
+    let number = each(server.cpu_time() - before, &program);
+    print_row("chunk through OpenAI's API", streams, &program, &number, &beside(&program, &direct, &bare));
+    Ok(())
+}
+
+fn measure_passed_answers(core: Option<usize>, at_once: usize, duration: Duration) -> Result<(), String> {
+    let mut load = Load::new()?;
+    let server = start(core, &load)?;
+    let proxy = BareProxy::start(load.model_address(), core)?;
+    let target = |address| Target { address, token: server.token.clone() };
+    let per_second = |times: &Histogram| times.total() as f64 / duration.as_secs_f64();
+    let each = |cpu: Duration, times: &Histogram| cpu.as_secs_f64() * 1e6 / times.total() as f64;
+    let model = target(load.model_address());
+    let direct = load.ask_whole(&model, at_once, duration)?;
+    let before = proxy.cpu_time();
+    let bare = load.ask_whole(&target(proxy.address), at_once, duration)?;
+    let bare_cpu = each(proxy.cpu_time() - before, &bare);
+    let before = server.cpu_time();
+    let program = load.ask_whole(&target(server.address), at_once, duration)?;
+    let cpu = each(server.cpu_time() - before, &program);
+    let rate = |times: &Histogram| format!("{:.0}/s", per_second(times));
+    print_row("whole answer without a program in between", at_once, &direct, &rate(&direct), "");
+    print_row("whole answer through the bare proxy", at_once, &bare, &rate(&bare), &format!("{bare_cpu:.1} cpu us"));
+    let ratio = per_second(&program) / per_second(&bare);
+    let note = format!("{cpu:.1} cpu us; {ratio:.2} of the bare proxy's");
+    print_row("whole answer through OpenAI's API", at_once, &program, &rate(&program), &note);
+    Ok(())
+}
+
+/// What these times have more than those without a program in between.
+fn added(times: &Histogram, direct: &Histogram) -> String {
+    let micros = |fraction| (times.quantile(fraction) as f64 - direct.quantile(fraction) as f64) / 1000.0;
+    format!("added: p50 {:.0}, p99 {:.0}", micros(0.5), micros(0.99))
+}
+
+/// The same, with the ratio to the times of the bare proxy.
+fn beside(times: &Histogram, direct: &Histogram, bare: &Histogram) -> String {
+    let ratio = times.quantile(0.5) as f64 / bare.quantile(0.5) as f64;
+    format!("{}; p50 {ratio:.2} of the bare proxy's", added(times, direct))
 }
 
 fn print_row(name: &str, answers: usize, delays: &Histogram, number: &str, aim: &str) {

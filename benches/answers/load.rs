@@ -7,10 +7,15 @@ use crate::support::http::{SILENCE_MAX, open_stream, read_head};
 use crate::support::server::Server;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use passing::WholeReader;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+mod passing;
+
+pub use passing::Target;
 
 /// Running answers of one user.
 pub const ANSWERS_PER_USER: usize = 64;
@@ -45,6 +50,8 @@ pub struct Load {
     /// Connections whose request is complete, in the order of their requests.
     responding: Vec<Token>,
     readers: HashMap<Token, Reader>,
+    /// Requests for whole answers.
+    whole_readers: HashMap<Token, WholeReader>,
     delays: Histogram,
     /// When the newest delta arrived.
     arrived_at: Instant,
@@ -52,6 +59,8 @@ pub struct Load {
     closed: usize,
     /// The first delta is sent with the head.
     sends_at_once: bool,
+    /// The model's server responds with one JSON object.
+    responds_whole: bool,
     /// Conversations without a message, with the token of their user.
     conversations: Vec<(String, String)>,
     scratch: Vec<u8>,
@@ -72,10 +81,12 @@ impl Load {
             model: HashMap::new(),
             responding: Vec::new(),
             readers: HashMap::new(),
+            whole_readers: HashMap::new(),
             delays: Histogram::new(),
             arrived_at: Instant::now(),
             closed: 0,
             sends_at_once: false,
+            responds_whole: false,
             conversations: Vec::new(),
             scratch: vec![0; 256 * 1024],
         })
@@ -247,11 +258,7 @@ impl Load {
     }
 
     fn add_reader(&mut self, stream: std::net::TcpStream) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("a reader: {error}");
-        stream.set_nonblocking(true).map_err(failed)?;
-        let mut stream = TcpStream::from_std(stream);
-        let token = self.new_token();
-        self.poll.registry().register(&mut stream, token, Interest::READABLE).map_err(failed)?;
+        let (token, stream) = self.register(stream)?;
         self.readers.insert(token, Reader { stream, received: Vec::new() });
         Ok(())
     }
@@ -298,6 +305,8 @@ impl Load {
                 self.accept()?;
             } else if self.model.contains_key(&token) {
                 self.read_request(token)?;
+            } else if self.whole_readers.contains_key(&token) {
+                self.read_whole(token)?;
             } else {
                 self.read_answers(token)?;
             }
@@ -330,6 +339,9 @@ impl Load {
                 Ok(read) => connection.request.extend_from_slice(&self.scratch[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if !connection.responds && is_complete(&connection.request) {
+                        if self.responds_whole {
+                            break;
+                        }
                         connection.responds = true;
                         connection.request = Vec::new();
                         connection.stream.write_all(HEAD).map_err(|error| format!("a head: {error}"))?;
@@ -343,7 +355,12 @@ impl Load {
                 Err(_) => break,
             }
         }
-        self.model.remove(&token);
+        if let Some(mut connection) = self.model.remove(&token)
+            && self.responds_whole
+            && is_complete(&connection.request)
+        {
+            connection.stream.write_all(passing::WHOLE).map_err(|error| format!("a whole answer: {error}"))?;
+        }
         self.responding.retain(|other| *other != token);
         self.closed += 1;
         Ok(())
