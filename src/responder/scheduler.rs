@@ -21,7 +21,7 @@ use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage};
 use crate::domain::id::{ConversationId, MessageId, UserId};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
-use crate::domain::token_rules::TokenRules;
+use crate::domain::token_rules::{Credential, TokenRules};
 pub use messages::{
     CancelRequest, Deletion, ImmediateAnswer, JobEnd, PassingRejection, SchedulerInput, SchedulerLimits,
     SchedulerOutput, StopReason,
@@ -142,11 +142,11 @@ impl Scheduler {
                 self.token_rules = token_rules;
                 self.checks_rejected = true;
             }
-            SchedulerInput::PassingRequested { id, user } => self.passing_requested(id, user),
+            SchedulerInput::PassingRequested { id, user, credential } => self.passing_requested(id, user, credential),
             SchedulerInput::PassingEnded(id) => self.passing.remove(id),
             SchedulerInput::Tick => {}
             SchedulerInput::Stop => self.stop(),
-            SchedulerInput::StopPassing => self.reject_passing(PassingRejection::Shutdown, |_, _| true),
+            SchedulerInput::StopPassing => self.reject_passing(PassingRejection::Shutdown, |_, _, _| true),
         }
         self.cancel_rejected();
         self.run();
@@ -289,20 +289,20 @@ impl Scheduler {
         started.is_some()
     }
 
-    fn passing_requested(&mut self, id: PassingId, user: UserId) {
+    fn passing_requested(&mut self, id: PassingId, user: UserId, credential: Credential) {
         let rejection = if self.stopping {
             Some((id, PassingRejection::Shutdown))
-        } else if self.token_rules.rejects_all(&user) {
+        } else if !self.token_rules.accepts(&user, &credential) {
             Some((id, PassingRejection::Unauthorized))
         } else {
-            self.passing.add(id, user).map(|displaced| (displaced, PassingRejection::TooMany))
+            self.passing.add(id, user, credential).map(|displaced| (displaced, PassingRejection::TooMany))
         };
         self.outputs.extend(rejection.map(|(id, why)| SchedulerOutput::RejectPassing(id, why)));
     }
 
-    /// Ends the requests of the users that `is_meant` selects.
-    fn reject_passing(&mut self, why: PassingRejection, is_meant: impl Fn(&TokenRules, &UserId) -> bool) {
-        for id in self.passing.of_users(|user| is_meant(&self.token_rules, user)) {
+    /// Ends the requests of the tokens that `is_meant` selects.
+    fn reject_passing(&mut self, why: PassingRejection, is_meant: impl Fn(&TokenRules, &UserId, &Credential) -> bool) {
+        for id in self.passing.of_tokens(|user, credential| is_meant(&self.token_rules, user, credential)) {
             self.passing.remove(id);
             self.outputs.push_back(SchedulerOutput::RejectPassing(id, why));
         }
@@ -422,7 +422,8 @@ impl Scheduler {
             return;
         }
         self.checks_rejected = false;
-        self.reject_passing(PassingRejection::Unauthorized, TokenRules::rejects_all);
+        let is_rejected = |rules: &TokenRules, user: &UserId, credential: &Credential| !rules.accepts(user, credential);
+        self.reject_passing(PassingRejection::Unauthorized, is_rejected);
         for running in self.running.values_mut() {
             if running.by != RunBy::Store && !running.is_rejected && self.token_rules.rejects_all(&running.job.user) {
                 running.is_rejected = true;

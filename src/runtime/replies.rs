@@ -80,15 +80,16 @@ impl Replies {
     /// Distributes a commit to the shards and the responders, in the order of `route_commit`.
     pub(crate) fn committed(&self, committed: Committed) {
         let (started, token_rules) = (Arc::clone(&committed.started), committed.token_rules.clone());
+        // Before the shards abort what a token began: its end must not begin what waits.
+        if let Some(token_rules) = token_rules {
+            self.responders.token_rules_changed(token_rules);
+        }
         let routed = route_commit(committed, self.mailboxes.len());
         for (shard, share) in routed.shards {
             self.mailboxes[shard].push(ShardMessage::Committed(share));
         }
         for change in routed.queued {
             self.broadcast(|| ShardMessage::AnswerStatus(Arc::clone(&change)));
-        }
-        if let Some(token_rules) = token_rules {
-            self.responders.token_rules_changed(token_rules);
         }
         self.responders.committed(routed.responder_results, &started, &routed.deletions, routed.jobs);
     }

@@ -147,7 +147,7 @@ impl World {
         };
         self.clients.insert(id, client);
         self.poll(id);
-        self.schedule(SchedulerInput::PassingRequested { id: PassingId(id), user });
+        self.schedule(SchedulerInput::PassingRequested { id: PassingId(id), user, credential: Credential::default() });
     }
 
     fn schedule(&mut self, input: SchedulerInput) {

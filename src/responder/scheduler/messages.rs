@@ -8,7 +8,7 @@ use crate::domain::command::ReplyTo;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use crate::domain::result::CommandResult;
-use crate::domain::token_rules::TokenRules;
+use crate::domain::token_rules::{Credential, TokenRules};
 use std::sync::Arc;
 
 /// Bounds of a scheduler.
@@ -110,6 +110,8 @@ pub enum SchedulerInput {
         id: PassingId,
         /// The user.
         user: UserId,
+        /// The credential of the user's token.
+        credential: Credential,
     },
     /// Such a request is over, or its client is gone.
     PassingEnded(PassingId),
@@ -224,7 +226,7 @@ pub struct CancelRequest {
 pub enum PassingRejection {
     /// Too many requests wait.
     TooMany,
-    /// The user's tokens are all rejected.
+    /// The user's token is rejected.
     Unauthorized,
     /// The process ends.
     Shutdown,

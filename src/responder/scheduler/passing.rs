@@ -6,6 +6,7 @@
 
 use crate::base::limits::{PASSING_WAITING_MAX, PASSING_WAITING_PER_USER_MAX};
 use crate::domain::id::UserId;
+use crate::domain::token_rules::Credential;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// The name of a request whose answer is passed on. No other of this process has the same.
@@ -16,6 +17,8 @@ pub struct PassingId(pub u64);
 #[derive(Debug, Default)]
 pub(super) struct PassingQueue {
     users: HashMap<UserId, VecDeque<PassingId>>,
+    /// The credential of each request's token.
+    credentials: HashMap<PassingId, Credential>,
     /// The users with waiting requests. The first has the next turn.
     circle: VecDeque<UserId>,
     waiting: usize,
@@ -25,7 +28,7 @@ pub(super) struct PassingQueue {
 
 impl PassingQueue {
     /// Adds a request. Returns the one that gives way, if there are too many: this one, or the last of the user who has most.
-    pub(super) fn add(&mut self, id: PassingId, user: UserId) -> Option<PassingId> {
+    pub(super) fn add(&mut self, id: PassingId, user: UserId, credential: Credential) -> Option<PassingId> {
         let own = self.users.get(&user).map_or(0, VecDeque::len);
         if own >= PASSING_WAITING_PER_USER_MAX {
             return Some(id);
@@ -45,6 +48,7 @@ impl PassingQueue {
             self.circle.push_back(user.clone());
         }
         self.users.entry(user).or_default().push_back(id);
+        self.credentials.insert(id, credential);
         self.waiting += 1;
         displaced
     }
@@ -68,6 +72,7 @@ impl PassingQueue {
 
     /// A request is over, or its client is gone.
     pub(super) fn remove(&mut self, id: PassingId) {
+        self.credentials.remove(&id);
         if let Some(user) = self.running.remove(&id) {
             let count = self.running_of.get_mut(&user).expect("it ran");
             *count -= 1;
@@ -89,11 +94,12 @@ impl PassingQueue {
         }
     }
 
-    /// All requests of the users that `is_meant` selects, waiting and running, in the order of their names.
-    pub(super) fn of_users(&self, is_meant: impl Fn(&UserId) -> bool) -> Vec<PassingId> {
-        let waiting = self.users.iter().filter(|(user, _)| is_meant(user)).flat_map(|(_, waiting)| waiting);
-        let running = self.running.iter().filter(|(_, user)| is_meant(user)).map(|(id, _)| id);
-        let mut all: Vec<PassingId> = waiting.chain(running).copied().collect();
+    /// All requests of the tokens that `is_meant` selects, waiting and running, in the order of their names.
+    pub(super) fn of_tokens(&self, is_meant: impl Fn(&UserId, &Credential) -> bool) -> Vec<PassingId> {
+        let waiting = self.users.iter().flat_map(|(user, waiting)| waiting.iter().map(move |id| (id, user)));
+        let all = waiting.chain(&self.running);
+        let mut all: Vec<PassingId> =
+            all.filter(|(id, user)| is_meant(user, &self.credentials[id])).map(|(id, _)| *id).collect();
         all.sort_unstable();
         all
     }
@@ -131,6 +137,7 @@ impl PassingQueue {
         users.sort_unstable();
         assert_eq!(on_circle, users);
         assert_eq!(self.running.len(), self.running_of.values().sum::<usize>());
+        assert_eq!(self.credentials.len(), self.waiting + self.running.len());
     }
 }
 
@@ -146,7 +153,7 @@ mod tests {
     fn users_take_turns_and_keep_their_share() {
         let mut queue = PassingQueue::default();
         for id in 0..6 {
-            assert_eq!(queue.add(PassingId(id), user(usize::from(id >= 4))), None);
+            assert_eq!(queue.add(PassingId(id), user(usize::from(id >= 4)), Credential::default()), None);
         }
         let mut order = Vec::new();
         while let Some(PassingId(id)) = queue.start(|_, running| running < 2) {
@@ -158,7 +165,7 @@ mod tests {
         queue.remove(PassingId(3));
         assert_eq!(queue.start(|_, running| running < 2), Some(PassingId(2)));
         queue.check_invariants();
-        assert_eq!(queue.of_users(|one| *one == user(0)), [PassingId(1), PassingId(2)]);
+        assert_eq!(queue.of_tokens(|one, _| *one == user(0)), [PassingId(1), PassingId(2)]);
         assert_eq!((queue.waiting(), queue.running()), (0, 4));
     }
 
@@ -168,7 +175,7 @@ mod tests {
         let mut next = 0;
         let mut add = |queue: &mut PassingQueue, number| {
             next += 1;
-            let displaced = queue.add(PassingId(next), user(number));
+            let displaced = queue.add(PassingId(next), user(number), Credential::default());
             queue.check_invariants();
             (PassingId(next), displaced)
         };

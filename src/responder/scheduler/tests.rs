@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::answer_job::{JobRange, UserJobPage, UserKey};
 use crate::domain::command::ReplyTo;
 use crate::domain::id::{EventNumber, UserId, WorkspaceId};
-use crate::domain::token_rules::TokenRule;
+use crate::domain::token_rules::{Credential, TokenRule};
 use uuid::Uuid;
 
 const LIMITS: SchedulerLimits = SchedulerLimits {
@@ -359,7 +359,8 @@ fn after_a_stop_nothing_starts_and_what_runs_ends() {
 }
 
 fn requested(id: u64, user: &str) -> SchedulerInput {
-    SchedulerInput::PassingRequested { id: PassingId(id), user: UserId::new(user).unwrap() }
+    let (user, credential) = (UserId::new(user).unwrap(), Credential::default());
+    SchedulerInput::PassingRequested { id: PassingId(id), user, credential }
 }
 
 #[test]

@@ -274,7 +274,7 @@ impl Driver {
 
     /// Takes a request whose answer is passed on. It waits until it is its turn.
     fn pass(&mut self, request: PassingRequest) {
-        let (to, user) = (request.to, request.actor.id.clone());
+        let (to, user, credential) = (request.to, request.actor.id.clone(), request.actor.credential);
         let Some(upstream) = self.model.upstream.clone() else {
             // Settings that were reloaded offer models for which this process has no upstream.
             request.pipe.end(Err(CompletionError::new(503, "service_unavailable", "The server has no model")));
@@ -282,7 +282,7 @@ impl Driver {
         };
         let id = self.insert(Task::Passed(PassedAnswer::new(request, upstream)));
         self.passed.insert(to, id);
-        self.schedule(SchedulerInput::PassingRequested { id: PassingId(id.0), user });
+        self.schedule(SchedulerInput::PassingRequested { id: PassingId(id.0), user, credential });
     }
 
     /// Takes what a connection says of an answer that is passed on to it.

@@ -282,3 +282,45 @@ fn reasoning_and_long_texts_are_part_of_a_view() {
     });
     assert_eq!(whole["choices"][0]["message"]["content"], json!(long));
 }
+
+#[test]
+fn a_stored_message_is_not_posted_again_by_a_client_that_retries() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    let mut ann = User::new(&server, "ann");
+    let conversation = ann.start_conversation("c");
+    let mut waiting = Vec::new();
+    for key in ["", "Idempotency-Key: k\r\n"] {
+        let mut conn = Connection::open(ann.addr());
+        send(&mut conn, &ann, &request("x", json!({})), &format!("{}{key}", field(&conversation)));
+        waiting.push(conn);
+        crate::common::eventually("it is stored", || said(&mut ann, &conversation).len() == waiting.len());
+    }
+    let call = model.call();
+    let ending = std::thread::spawn(move || {
+        server.stop();
+    });
+    for (mut conn, should_retry) in waiting.into_iter().zip(["false", "true"]) {
+        let response = conn.response("POST");
+        assert_eq!(error_of(&response).0, 503);
+        assert_eq!(response.header("x-should-retry"), Some(should_retry));
+    }
+    call.wait_until_closed();
+    ending.join().expect("the server ends");
+}
+
+#[test]
+fn all_chunks_have_the_id_of_the_answer() {
+    let server = Server::start(Options::new().set("RESPONDER", "echo"));
+    let mut ann = User::new(&server, "ann");
+    for _ in 0..20 {
+        let fields = json!({"model": "echo", "stream": true, "store": true, "stream_options": {"include_usage": true}});
+        let reader = Reader::open(&ann, &request("hello", fields), "");
+        let conversation = reader.head.header("X-Conversation-Id").expect("a conversation").to_owned();
+        let rest = reader.rest();
+        let list = ann.get(&format!("/conversations/{conversation}/messages")).expect(200).json();
+        let id = format!("chatcmpl-{}", text(&list[1]["id"]));
+        assert!(rest.ids.iter().all(|one| *one == id), "{:?} of {id}", rest.ids);
+        assert_eq!(rest.usage["total_tokens"], 4, "an echo has token counts");
+    }
+}

@@ -1,8 +1,10 @@
 //! Completions that are passed on: the model's own words, one connection, and nothing stored but the usage.
 
 use super::*;
+use crate::common::Client;
 use crate::common::eventually;
 use crate::common::process::held_bytes;
+use crate::common::token::{now, token_with};
 use std::time::Duration;
 
 /// What the user used: answers, tokens of the prompts and of the completions.
@@ -262,20 +264,99 @@ fn a_user_who_is_disabled_gets_no_more() {
 }
 
 #[test]
-fn the_end_of_the_server_ends_a_passed_answer_with_an_error() {
+fn an_answer_that_is_passed_on_has_the_grace_of_the_shutdown() {
     let model = Model::start();
-    let mut server = Server::start(options(&model));
-    let ann = User::new(&server, "ann");
-    let mut reader = Reader::open(&ann, &request("x", json!({"stream": true})), "");
+    for (grace, ends_in_time) in [(20, true), (1, false)] {
+        let mut server = Server::start(
+            options(&model).set("SHUTDOWN_GRACE_SECONDS", grace).set("RESPONDER_CONCURRENCY_PER_USER", 1),
+        );
+        let ann = User::new(&server, "ann");
+        let mut reader = Reader::open(&ann, &request("x", json!({"stream": true})), "");
+        let mut call = model.call();
+        call.begin().say("a");
+        reader.until("a");
+        let waiting = Reader::open(&ann, &request("y", json!({"stream": true})), "");
+        let ending = std::thread::spawn(move || {
+            server.stop();
+        });
+        // What waits does not begin any more.
+        assert_eq!(waiting.rest().error["code"], "service_unavailable");
+        if ends_in_time {
+            call.say("b");
+            call.finish();
+        }
+        let rest = reader.rest();
+        match ends_in_time {
+            true => assert_eq!((rest.text.as_str(), rest.is_done), ("b", true)),
+            false => assert_eq!(rest.error["code"], "service_unavailable"),
+        }
+        ending.join().expect("the server ends");
+    }
+}
+
+#[test]
+fn a_changed_password_ends_what_it_was_used_for() {
+    let model = Model::start();
+    let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 1));
+    let login = json!({"username": "user@example.com", "password": "password123"});
+    let token = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
+    let token = crate::common::user::text(&token.json()["access_token"]);
+    let mut user = User::with_token(&server, "550e8400-e29b-41d4-a716-446655440000", &token);
+    let mut reader = Reader::open(&user, &request("x", json!({"stream": true})), "");
     let mut call = model.call();
     call.begin().say("a");
     reader.until("a");
-    let ending = std::thread::spawn(move || {
-        server.stop();
-    });
-    let rest = reader.rest();
-    assert_eq!((rest.error["code"].as_str(), rest.is_done), (Some("service_unavailable"), false));
-    ending.join().expect("the server ends");
+    // One that waits, and one that wants a whole answer.
+    let waiting = Reader::open(&user, &request("y", json!({"stream": true})), "");
+    let mut whole = Connection::open(user.addr());
+    send(&mut whole, &user, &request("z", json!({})), "");
+    let change = json!({"current_password": "password123", "new_password": "another password"});
+    user.post("/auth/password", change).expect(200);
+    assert_eq!(reader.rest().error["code"], "invalid_api_key");
+    assert_eq!(waiting.rest().error["code"], "invalid_api_key");
+    assert_eq!(error_of(&whole.response("POST")), error(401, "authentication_error", "invalid_api_key"));
+    call.wait_until_closed();
+    assert!(model.call_by_now().is_none(), "what waited is not sent");
+}
+
+#[test]
+fn a_token_that_expires_ends_what_it_was_used_for() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let expiring = token_with(json!({"oid": "ann", "exp": now() + 2}));
+    let ann = User::with_token(&server, "ann", &expiring);
+    let reader = Reader::open(&ann, &request("x", json!({"stream": true})), "");
+    let mut whole = Connection::open(ann.addr());
+    send(&mut whole, &ann, &request("z", json!({})), "");
+    let calls = [model.call(), model.call()];
+    assert_eq!(reader.rest().error["code"], "invalid_api_key");
+    assert_eq!(error_of(&whole.response("POST")), error(401, "authentication_error", "invalid_api_key"));
+    for call in calls {
+        call.wait_until_closed();
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_keeps_its_slot() {
+    const BYTES: usize = 5 << 20;
+    let model = Model::start();
+    let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 2));
+    let ann = User::new(&server, "ann");
+    let readers: Vec<Reader> = (0..4).map(|_| Reader::open(&ann, &request("x", json!({"stream": true})), "")).collect();
+    // One event with more than sockets and buffers hold.
+    let text = "x".repeat(BYTES);
+    for _ in 0..2 {
+        model.call().answer(&text);
+    }
+    assert!(model.call_within(Duration::from_millis(500)).is_none(), "two answers are not read yet");
+    let mut readers = readers.into_iter();
+    for _ in 0..2 {
+        assert_eq!(readers.next().expect("a reader").rest().text.len(), BYTES);
+        model.call().answer("a");
+    }
+    for reader in readers {
+        assert_eq!(reader.rest().text, "a");
+    }
 }
 
 #[test]
