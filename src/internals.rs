@@ -21,7 +21,7 @@ pub use crate::config::upstream_fields::UpstreamField;
 pub use crate::domain::answer_job::{
     AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, JobPage, JobRange, RESPONDERS, Turn, UserJobPage, UserKey,
 };
-pub use crate::domain::answer_page::AnswerPage;
+pub use crate::domain::answer_page::{AnswerPage, EndedText};
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
@@ -75,17 +75,17 @@ pub use crate::store::{
 /// Limits that tests approach.
 pub mod limits {
     pub use crate::base::limits::{
-        CHUNK_LINE_BYTES_MAX, CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, DISCARD_BYTES_MAX,
+        BEGUN_MESSAGES_MAX, CHUNK_LINE_BYTES_MAX, CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, DISCARD_BYTES_MAX,
         DRAIN_NOTICE_MILLISECONDS, FORM_PAIRS_MAX, HEADERS_MAX, HEALTH_TIMEOUT_MILLISECONDS, HISTORY_BYTES_MAX,
         IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_RETENTION_SECONDS, JOBS_EXAMINED_MAX, LIST_BYTES_MAX,
         LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, METADATA_BYTES_MAX,
         METADATA_LEVELS_MAX, PAGE_CONVERSATIONS_LISTED_MAX, PAGE_EVENTS_MAX, PARTICIPANTS_MAX, PASSWORD_BODY_BYTES_MAX,
-        PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, QUERY_ROWS_EXAMINED_MAX, READ_BYTES_MAX,
-        REASONING_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_PER_ADDRESS_FACTOR, RESPONSES_WAITING_BYTES_MAX,
-        STARTUP_CONNECTIONS_MAX, TAIL_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS,
-        TOPIC_CHARS_MAX, TRAILER_BYTES_MAX, TRANSACTION_COMMANDS_MAX, TRANSACTION_ROWS_MAX, USER_ID_CHARS_MAX,
-        USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
-        WRITE_BUFFERS_MAX,
+        PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PIPE_BYTES_MAX, PROFILE_CHARS_MAX, QUERY_ROWS_EXAMINED_MAX,
+        READ_BYTES_MAX, REASONING_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_PER_ADDRESS_FACTOR,
+        RESPONSES_WAITING_BYTES_MAX, STARTUP_CONNECTIONS_MAX, TAIL_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX,
+        TOKEN_LEEWAY_SECONDS, TOPIC_CHARS_MAX, TRAILER_BYTES_MAX, TRANSACTION_COMMANDS_MAX, TRANSACTION_ROWS_MAX,
+        USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX,
+        WORKSPACE_NAME_CHARS_MAX, WRITE_BUFFERS_MAX,
     };
 }
 
@@ -191,8 +191,9 @@ pub mod wire {
     /// Request bodies.
     pub mod request {
         pub use crate::wire::request::{
-            InvalidBody, conversation_change, conversation_view_change, login, message_change, new_conversation,
-            new_conversation_view, new_message, new_workspace, password_change, post_input, workspace_change,
+            BegunConversation, CompletionRequest, InvalidBody, conversation_change, conversation_view_change, login,
+            message_change, new_conversation, new_conversation_view, new_message, new_workspace, password_change,
+            post_input, workspace_change,
         };
     }
 }

@@ -9,7 +9,7 @@ use cortex_core::internals::{AnswerPieces, AnswerReader, Completion, Failure, Re
 use serde_json::Value;
 
 /// No word of a body has a piece of it by chance.
-const KEY: &str = "zq-7Yw5Kx-9vJ3-uH8";
+pub(super) const KEY: &str = "zq-7Yw5Kx-9vJ3-uH8";
 /// The longest beginnings and ends of the key that may be shown.
 const KEY_PIECE_BYTES_SHOWN: usize = 5;
 /// As `base::limits` has them.
@@ -41,7 +41,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// The body with its key.
-fn with_key(body: &[u8]) -> Vec<u8> {
+pub(super) fn with_key(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = body;
     while let Some(at) = rest.windows(3).position(|window| window == b"KEY") {
@@ -87,7 +87,7 @@ fn check_bounds(read: &Read) {
 }
 
 /// No error and no name has more of the key than a few of its first or last bytes.
-fn check_secrecy(end: &Result<Completion, Failure>) {
+pub(super) fn check_secrecy(end: &Result<Completion, Failure>) {
     let texts = match end {
         Ok(completion) => [completion.model.clone(), completion.finish_reason.clone()],
         Err(failure) => [Some(failure.message.clone()), Some(failure.detail.clone())],

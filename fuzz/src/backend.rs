@@ -1,10 +1,10 @@
 //! The environment of a fuzzed shard: settings with small limits, tokens, and responses of an empty store.
 
 use cortex_core::internals::{
-    Claims, Command, CommandKind, Context, ConversationId, ConversationRef, Credential, Event, EventBody, EventKind,
-    EventNumber, JournalPage, Keys, MemoryPlan, Message, MessageId, MonoTime, Now, Page, Purpose, Query, QueryKind,
-    QueryResponse, QueryResult, Rejection, Resource, Settings, Status, StreamFilter, UserId, UserProfile, WallTime,
-    Workspace, WorkspaceId,
+    AnswerPage, Claims, Command, CommandKind, Content, Context, ConversationId, ConversationRef, Credential, EndedText,
+    Event, EventBody, EventKind, EventNumber, JournalPage, Keys, MemoryPlan, Message, MessageId, Metadata, MonoTime,
+    Now, Page, Purpose, Query, QueryKind, QueryResponse, QueryResult, Rejection, Resource, Role, Settings, Status,
+    StreamFilter, UserId, UserProfile, WallTime, Workspace, WorkspaceId,
 };
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ pub const HEAD_MAX: usize = 1024;
 pub const BUFFER_BYTES: usize = 4096;
 /// `MAX_STREAMS_PER_USER`.
 pub const STREAMS_MAX: u32 = 4;
+/// The number of the event with which a store without rows answers a command.
+pub const POSTED: u64 = 8;
 /// The start time of every run.
 pub const START: Now = Now { wall: WallTime(1_800_000_000_000_000), mono: MonoTime(1_000_000) };
 /// Lifetime of tokens from then on, in seconds.
@@ -90,8 +92,12 @@ pub fn message_event(
     command: &Command,
     recipients: &[UserId],
 ) -> Arc<Event> {
-    let CommandKind::PostMessage { role, content, metadata, .. } = &command.kind else {
-        unreachable!("a message is posted")
+    let (role, content, metadata) = match &command.kind {
+        CommandKind::PostMessage { role, content, metadata, .. } => (*role, content, metadata.clone()),
+        CommandKind::CreateConversation { initial_message: Some(content), .. } => {
+            (Role::User, content, Metadata::empty())
+        }
+        _ => unreachable!("a message is posted"),
     };
     let at = WallTime(START.wall.0 + number as i64);
     let message = Message {
@@ -99,9 +105,9 @@ pub fn message_event(
         conversation_id: conversation,
         sender: command.actor.id.clone(),
         sender_name: command.actor.name.clone().unwrap_or_default(),
-        role: *role,
+        role,
         content: content.clone(),
-        metadata: metadata.clone(),
+        metadata,
         created_at: at,
         updated_at: at,
         status: Status::Complete,
@@ -121,6 +127,60 @@ pub fn message_event(
         recipients: recipients.into(),
         body: EventBody::Message(message),
     })
+}
+
+/// The answer to the message of event `POSTED`, which has ended: completely in conversations with an even id.
+fn answer_page(conversation: ConversationId, from: usize) -> AnswerPage {
+    const TEXT: &str = "An \"answer\", é.";
+    let (number, id) = (POSTED + 1, message_id(POSTED + 1));
+    let is_complete = conversation.0.as_u128() & 1 == 0;
+    let at = WallTime(START.wall.0 + number as i64);
+    let message = Message {
+        id,
+        conversation_id: conversation,
+        sender: UserId::new_unchecked("responder:echo"),
+        sender_name: "echo".into(),
+        role: Role::Assistant,
+        content: Content::new_unchecked(TEXT),
+        metadata: Metadata::new_unchecked(r#"{"model":"echo","finish_reason":"length","prompt_tokens":3}"#),
+        created_at: at,
+        updated_at: at,
+        status: if is_complete { Status::Complete } else { Status::Interrupted },
+        reply_to: Some(message_id(POSTED)),
+        error: None,
+        answer: None,
+        reasoning: None,
+    };
+    let correlation_id: Arc<str> = "c".into();
+    let event = Event {
+        number: EventNumber(number),
+        kind: EventKind::Output,
+        at,
+        actor: message.sender.clone(),
+        correlation_id: Arc::clone(&correlation_id),
+        workspace_id: workspace_id(),
+        conversation_id: Some(conversation),
+        recipients: Arc::new([]),
+        body: EventBody::Message(message.clone()),
+    };
+    let mut from = from.min(TEXT.len());
+    while !TEXT.is_char_boundary(from) {
+        from -= 1;
+    }
+    AnswerPage {
+        reply_to: Some(message_id(POSTED)),
+        message_id: Some(id),
+        conversation_id: conversation,
+        workspace_id: workspace_id(),
+        ended: Some(EndedText {
+            sender: message.sender,
+            correlation_id,
+            from,
+            part: TEXT[from..].to_owned(),
+            text_bytes: TEXT.len(),
+            event: Some(Arc::new(event)),
+        }),
+    }
 }
 
 /// The response of a store without rows to a query at this position.
@@ -145,6 +205,15 @@ pub fn answer(query: &Query, position: EventNumber) -> QueryResponse {
         }
         QueryKind::JournalPage { .. } => {
             Ok(QueryResult::JournalPage(JournalPage { events: Vec::new(), through: position, position, gap: None }))
+        }
+        QueryKind::AnswerPage { conversation, message, from, .. }
+            if [message_id(POSTED), message_id(POSTED + 1)].contains(message) =>
+        {
+            let id = match conversation {
+                ConversationRef::Default => conversation_id(0),
+                ConversationRef::Id(id) => *id,
+            };
+            Ok(QueryResult::AnswerPage(Box::new(answer_page(id, *from))))
         }
         _ => Err(Rejection::NotFound(Resource::Conversation)),
     };

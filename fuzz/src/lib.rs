@@ -13,6 +13,7 @@ mod shard_model;
 mod sse_reference;
 
 pub mod answer_reader;
+pub mod chat_completion;
 pub mod http1_body;
 pub mod http1_head;
 pub mod jwt;
@@ -27,8 +28,9 @@ pub mod wire_json;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("answer_reader", answer_reader::run),
+    ("chat_completion", chat_completion::run),
     ("http1_body", http1_body::run),
     ("http1_head", http1_head::run),
     ("jwt", jwt::run),

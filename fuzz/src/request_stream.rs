@@ -5,15 +5,15 @@
 //! Input: a byte for the cuts, then the bytes of the connection, in which `$A` stands for a token of alice and `$T` for
 //! a ticket.
 
-use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, START};
+use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, POSTED, START};
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, read_chunks, read_head};
 use super::responses::{Response, read_response};
 use cortex_core::internals::limits::READ_BYTES_MAX;
 use cortex_core::internals::{
-    Command, CommandKind, CommandResult, ConversationRef, EventNumber, Input, Outcome, Output, PasswordCheck,
-    PasswordOutcome, PasswordResponse, Purpose, Random, Rejection, Resource, Shard, ShardMessage, SharedState,
-    TokenRules, UserId, UserProfile, Work,
+    ApiVariant, Command, CommandKind, CommandResult, Conversation, ConversationRef, EventNumber, Input, Outcome,
+    Output, PasswordCheck, PasswordOutcome, PasswordResponse, Purpose, QueryKind, Random, Rejection, Resource, Shard,
+    ShardMessage, SharedState, TokenRules, UserId, UserProfile, Work,
 };
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Maximum size of a response here, in bytes.
 const RESPONSE_MAX: usize = 256 * 1024;
+/// The path of the OpenAI-compatible API whose responses may be streams.
+const COMPLETIONS: &str = "/v1/chat/completions";
 /// The number of ways to cut one input; each is a complete run.
 const RUNS_MAX: usize = 8;
 
@@ -168,7 +170,10 @@ impl Connection {
                     self.handle(Input::Message(ShardMessage::CommandResult(command_result(&command))));
                 }
                 Output::Work(Work::Query(query)) => {
-                    self.asked.push(format!("{:?}", query.kind));
+                    // How often an answer is read depends on how the response is read.
+                    if !matches!(query.kind, QueryKind::AnswerPage { .. }) {
+                        self.asked.push(format!("{:?}", query.kind));
+                    }
                     self.handle(Input::Message(ShardMessage::QueryResponse(backend::answer(&query, EventNumber(7)))));
                 }
                 Output::Work(Work::Password(job)) => {
@@ -204,14 +209,14 @@ impl Connection {
 }
 
 fn command_result(command: &Command) -> CommandResult {
-    let number = Some(EventNumber(8));
+    let number = Some(EventNumber(POSTED));
     let result = match &command.kind {
         CommandKind::PostMessage { conversation, api_variant, .. } => {
             let id = match conversation {
                 ConversationRef::Default => backend::conversation_id(0),
                 ConversationRef::Id(id) => *id,
             };
-            let event = backend::message_event(8, id, command, std::slice::from_ref(&command.actor.id));
+            let event = backend::message_event(POSTED, id, command, std::slice::from_ref(&command.actor.id));
             Ok(Outcome::Posted { event, conversation: *conversation, api_variant: *api_variant })
         }
         CommandKind::DeleteWorkspace { .. } => Ok(Outcome::WorkspaceDeleted),
@@ -221,6 +226,22 @@ fn command_result(command: &Command) -> CommandResult {
         CommandKind::UpdateWorkspace { .. } => Err(Rejection::Forbidden("only the owner may change it")),
         CommandKind::UpdateConversation { .. } => {
             Err(Rejection::Invalid(vec![("metadata", "is too \"large\"".to_owned())]))
+        }
+        CommandKind::CreateConversation { topic, metadata, api_variant: ApiVariant::OpenAi, .. } => {
+            let id = backend::conversation_id(1);
+            let recipients = std::slice::from_ref(&command.actor.id);
+            let conversation = Conversation {
+                id,
+                workspace_id: backend::workspace_id(),
+                topic: topic.clone(),
+                participants: recipients.into(),
+                metadata: metadata.clone(),
+                created_at: START.wall,
+                updated_at: START.wall,
+                message_count: 1,
+            };
+            let first = Some(backend::message_event(POSTED, id, command, recipients));
+            Ok(Outcome::ConversationCreated { conversation, first, api_variant: ApiVariant::OpenAi })
         }
         CommandKind::CreateConversation { .. } => Err(Rejection::IdempotencyKeyReused),
         _ => Err(Rejection::Unavailable),
@@ -330,7 +351,13 @@ fn check_response(response: &Response, head: &Head, end: &End) {
     if let Some(id) = id.filter(is_id) {
         assert_eq!(response.field("X-Request-Id").map(str::as_bytes), Some(id), "the client's id comes back");
     }
-    assert!(!response.is_stream || head.path == "/output/stream" || head.path.contains('%'));
+    let is_completion = head.path == COMPLETIONS;
+    let is_stream = head.path == "/output/stream" || head.path.ends_with("/stream") || is_completion;
+    assert!(!response.is_stream || is_stream || head.path.contains('%'));
+    if let Some(is_openai) = response.has_openai_error() {
+        let expected = head.path == "/v1" || head.path.starts_with("/v1/");
+        assert_eq!(is_openai, expected, "the form of errors is that of the path {}", head.path);
+    }
     if response.status == 405 {
         assert!(response.field("Allow").is_some());
     }
@@ -345,7 +372,8 @@ fn check_response(response: &Response, head: &Head, end: &End) {
         }
         End::Unfinished => assert!(rejected_early, "{} before the body has arrived", response.status),
         End::After(_) => {
-            let is_good = response.status < 300 && !response.is_stream;
+            // A completion that waits for its answer has its connection to its end, as a stream has.
+            let is_good = response.status < 300 && !response.is_stream && !(is_completion && response.closes);
             let chunks_unread = head.body == Body::Chunked && response.status == 204;
             if is_good && head.keep_alive && !chunks_unread {
                 assert!(!response.closes, "a successful response keeps the connection");

@@ -22,6 +22,12 @@ pub struct Response {
 }
 
 impl Response {
+    /// Whether it is an error in OpenAI's form; `None` if it is no error, or has no body.
+    pub fn has_openai_error(&self) -> Option<bool> {
+        let is_error = self.status >= 400 && self.body.starts_with(b"{\"error\":{");
+        is_error.then(|| self.body.starts_with(b"{\"error\":{\"message\":"))
+    }
+
     /// The value of the field `name`.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -101,7 +107,8 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
     (answer, rest)
 }
 
-/// The data of a chunked body (RFC 9112 §7.1) that may lack its last chunk. Each chunk is one block of a stream.
+/// The data of a chunked body (RFC 9112 §7.1) that may lack its last chunk. Each chunk is one block of a stream, or some events of
+/// a chat completion, or a comment in one.
 pub fn unchunked(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while !rest.is_empty() {
@@ -113,11 +120,17 @@ pub fn unchunked(mut rest: &[u8]) -> Vec<u8> {
             break;
         }
         let data = &rest[end + 2..][..size];
-        assert!(data.ends_with(b"\n\n") && count_blocks(data) == 1, "a chunk is one block");
+        let is_block = data.ends_with(b"\n\n") && count_blocks(data) == 1;
+        assert!(is_block || is_completion(data) || data == b":\n", "a chunk is one block");
         body.extend_from_slice(data);
         rest = rest[end + 2 + size..].strip_prefix(b"\r\n").expect("a chunk ends");
     }
     body
+}
+
+/// Whether these are events of a chat completion.
+fn is_completion(data: &[u8]) -> bool {
+    data.starts_with(b"data: {\"id\":\"chatcmpl-") && data.ends_with(b"\n\n")
 }
 
 /// The number of blocks.
@@ -150,6 +163,11 @@ fn check_error(value: &Json<'_>, text: &str) {
     let [(Some(name), Json::Object(error), _)] = &members[..] else { panic!("{text} is not an error") };
     assert_eq!(name, "error");
     let names: Vec<&str> = error.iter().filter_map(|(name, ..)| name.as_deref()).collect();
+    if names == ["message", "type", "param", "code"] {
+        let is_text = |place: usize| matches!(error[place].1, Json::Text(Some(_)));
+        let is_param = is_text(2) || error[2].1 == Json::Null;
+        return assert!(is_text(0) && is_text(1) && is_param && is_text(3), "{text}");
+    }
     assert!(names == ["code", "message"] || names == ["code", "message", "details"], "{text}");
     assert!(error[..2].iter().all(|(_, value, _)| matches!(value, Json::Text(Some(_)))), "{text}");
     assert!(error.get(2).is_none_or(|(_, value, _)| matches!(value, Json::Object(_))), "{text}");
@@ -159,8 +177,15 @@ fn check_error(value: &Json<'_>, text: &str) {
 fn check_stream(bytes: &[u8]) {
     let stream = sse_reference::read(bytes, usize::MAX);
     assert!(!stream.cut_off && bytes.ends_with(b"\n\n"), "a stream consists of complete frames");
-    for event in &stream.events {
+    let is_completion = stream.events.iter().any(|event| event.data.starts_with("{\"id\":\"chatcmpl-"));
+    for (place, event) in stream.events.iter().enumerate() {
+        if is_completion && event.data == "[DONE]" {
+            assert_eq!(place + 1, stream.events.len(), "nothing follows the end of a completion");
+            continue;
+        }
         let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is not an object", event.data) };
-        assert_eq!(members[0].0.as_deref(), Some("type"), "{}", event.data);
+        let first = members[0].0.as_deref();
+        let is_of_completion = is_completion && matches!(first, Some("id" | "error"));
+        assert!(first == Some("type") || is_of_completion, "{}", event.data);
     }
 }

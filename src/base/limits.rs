@@ -389,13 +389,13 @@ pub const JOBS_EXAMINED_MAX: usize = 1024;
 /// Most messages in the queue of the answer scheduler.
 pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Bytes of an answer that wait for the connection to which it is passed on before its model is no longer read.
-pub(crate) const PIPE_BYTES_MAX: usize = 16 * 1024;
+pub const PIPE_BYTES_MAX: usize = 16 * 1024;
 /// Most requests of one user that wait for a model to answer them at once, beside those in conversations.
 pub(crate) const PASSING_WAITING_PER_USER_MAX: usize = 256;
 /// Most of them of all users.
 pub(crate) const PASSING_WAITING_MAX: usize = 4096;
 /// Most messages before the last with which a request of the OpenAI-compatible API begins a conversation.
-pub(crate) const BEGUN_MESSAGES_MAX: usize = 200;
+pub const BEGUN_MESSAGES_MAX: usize = 200;
 /// Most answers that one command cancels.
 pub(crate) const CANCELLED_ANSWERS_MAX: usize = 256;
 /// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.

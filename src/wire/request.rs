@@ -6,7 +6,7 @@
 mod completion;
 mod conversations;
 
-pub(crate) use completion::CompletionRequest;
+pub use completion::{BegunConversation, CompletionRequest};
 pub use conversations::*;
 
 use crate::base::limits::*;

@@ -11,7 +11,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 /// Maximum number of committed inputs of one target.
-const INPUTS_MAX: usize = 50;
+const INPUTS_MAX: usize = 60;
 /// Their maximum total size.
 const CORPUS_BYTES_MAX: usize = 100 * 1024;
 

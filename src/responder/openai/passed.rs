@@ -3,6 +3,7 @@
 use crate::base::limits::UPSTREAM_PLAIN_BYTES_MAX;
 use crate::domain::passing::PassingForm;
 use crate::responder::Failure;
+use crate::responder::openai::text::json_text;
 use crate::sse::write_data;
 use crate::wire::json;
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ pub(super) fn push(
         value["choices"].as_array().is_some_and(|choices| choices.iter().any(|one| one["delta"].is_object()));
     match form {
         PassingForm::Whole if !is_json || is_piece || out.len() + raw.len() > UPSTREAM_PLAIN_BYTES_MAX => {
-            return Err(Failure::invalid_response("it came as a stream, although a whole answer was requested"));
+            return Err(not_whole());
         }
         PassingForm::Whole => out.push_str(&strict(value, raw)),
         PassingForm::Stream { hides_usage: true } if is_usage(value) => {}
@@ -60,9 +61,14 @@ fn push_event(json: &str, out: &mut String) {
     out.push_str(std::str::from_utf8(&event).expect("made of text alone"));
 }
 
+/// The failure of an answer in several objects where one is wanted.
+pub(super) fn not_whole() -> Failure {
+    Failure::invalid_response("it came as a stream, although a whole answer was requested")
+}
+
 /// The text itself, unless it is JSON only to a lenient reader.
 fn strict<'r>(value: &Value, raw: &'r str) -> Cow<'r, str> {
-    if json::is_valid(raw) { Cow::Borrowed(raw) } else { Cow::Owned(value.to_string()) }
+    if json::is_valid(raw) { Cow::Borrowed(raw) } else { Cow::Owned(json_text(value)) }
 }
 
 /// Whether a chunk has token counts and nothing else.
@@ -86,7 +92,7 @@ fn as_chunk(value: &Value) -> String {
             choice.insert("delta".into(), delta);
         }
     }
-    Value::Object(chunk).to_string()
+    json_text(&Value::Object(chunk))
 }
 
 #[cfg(test)]
@@ -146,6 +152,28 @@ mod tests {
         assert_eq!(passed(PassingForm::Whole, body), Ok(body.to_owned()));
         let chunk = r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[{"id":"c","index":0}]},"finish_reason":"tool_calls","index":0}],"object":"chat.completion.chunk"}"#;
         assert_eq!(passed(STREAM, body), Ok(format!("data: {chunk}\n\n")));
+        let after_ping = format!("{{\"type\":\"ping\"}}\n{}\n", body.replace('\n', ""));
+        assert_eq!(passed(PassingForm::Whole, &after_ping), Ok(body.replace('\n', "")));
+    }
+
+    #[test]
+    fn halves_of_characters_are_passed_on_as_they_came() {
+        const CHUNK: &str = r#"{"choices":[{"delta":{"content":"\ud83d"},"finish_reason":"stop"}]}"#;
+        for body in [format!("data: {{\"data\":{CHUNK}}}\n\n"), format!("data: [{CHUNK}]\n\n")] {
+            assert_eq!(passed(STREAM, &body), Ok(format!("data: {CHUNK}\n\n")), "{body}");
+        }
+        let lenient = r#"data: {"choices":[{"delta":{"content":"\ud83d"},"x":NaN}]}"#;
+        let expected = r#"data: {"choices":[{"delta":{"content":"\ud83d"},"x":null}]}"#;
+        assert_eq!(passed(STREAM, &format!("{lenient}\n\ndata: [DONE]\n\n")), Ok(format!("{expected}\n\n")));
+    }
+
+    #[test]
+    fn an_error_in_a_choice_is_not_passed_on() {
+        let body = r#"data: {"choices":[{"delta":{},"error":{"message":"no luck"}}]}"#;
+        let mut reader = AnswerReader::new([].into()).passing(STREAM);
+        let mut pieces = AnswerPieces::default();
+        assert!(reader.read(format!("{body}\n\n").as_bytes(), &mut pieces).is_err());
+        assert_eq!(pieces.passed, "");
     }
 
     #[test]
@@ -165,6 +193,13 @@ mod tests {
             (PassingForm::Whole, "{\"detail\":\"no luck\"}", "no luck"),
             (PassingForm::Whole, "{\"object\":\"list\"}", "cannot be read"),
             (PassingForm::Whole, cut, "cannot be read"),
+            (PassingForm::Whole, "data: [DONE]\n\n", "is empty"),
+            (PassingForm::Whole, "{\"id\":\"a\"}\n[DONE]\n", "is empty"),
+            (
+                PassingForm::Whole,
+                "{\"choices\":[{\"message\":{}}]}\n{\"choices\":[{\"message\":{}}]}\n",
+                "cannot be read",
+            ),
         ];
         for (form, body, words) in table {
             let error = passed(form, body).unwrap_err();

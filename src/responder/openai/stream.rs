@@ -7,7 +7,7 @@
 use super::chunk::{self, ChunkText, FinishKind, TextPlace};
 use super::error::{ErrorReport, find_error};
 use super::passed;
-use super::text::{HalfJoiner, ThinkSplitter, mark_lone_halves, without_foreign_json, without_marks};
+use super::text::{HalfJoiner, ThinkSplitter, json_text, mark_lone_halves, without_foreign_json, without_marks};
 use crate::base::limits::*;
 use crate::base::text::beginning;
 use crate::config::types::Secret;
@@ -167,7 +167,10 @@ impl AnswerReader {
             return Err(self.missing_end(whole));
         }
         if self.has_gap {
-            return Err(self.unreadable("a part of the answer cannot be read"));
+            return Err(Failure::invalid_response("a part of the answer cannot be read"));
+        }
+        if self.passing == Some(PassingForm::Whole) && !self.has_choice {
+            return Err(Failure::empty(None));
         }
         // Calls of tools have no text.
         if self.has_said || self.passing.is_some() {
@@ -339,7 +342,7 @@ impl AnswerReader {
     ) -> Result<(), Failure> {
         match value {
             Value::Array(values) => {
-                values.iter().try_for_each(|value| self.read_object(value, &value.to_string(), is_error, pieces))
+                values.iter().try_for_each(|value| self.read_object(value, &json_text(value), is_error, pieces))
             }
             value => self.read_object(value, raw, is_error, pieces),
         }
@@ -371,9 +374,16 @@ impl AnswerReader {
         let choice = chunk::choice(value, self.is_json);
         self.note_model(value);
         chunk::note_usage(value, choice, &mut self.finished);
+        if let Some(report) = choice.and_then(|choice| find_error(choice, false)) {
+            return Err(report.failure(&self.secrets));
+        }
         if let Some(form) = self.passing {
+            // A whole answer is one object with a choice.
+            if form == PassingForm::Whole && self.is_json && (choice.is_none() || self.has_choice) {
+                return if choice.is_none() { Ok(()) } else { Err(passed::not_whole()) };
+            }
             // What some gateways wrap around the object is not part of the protocol.
-            let raw = if std::ptr::eq(outer, value) { Cow::Borrowed(raw) } else { Cow::Owned(value.to_string()) };
+            let raw = if std::ptr::eq(outer, value) { Cow::Borrowed(raw) } else { Cow::Owned(json_text(value)) };
             passed::push(form, value, &raw, self.is_json, &mut pieces.passed)?;
         }
         let Some(choice) = choice else {
@@ -382,9 +392,6 @@ impl AnswerReader {
             }
             return Ok(());
         };
-        if let Some(report) = find_error(choice, false) {
-            return Err(report.failure(&self.secrets));
-        }
         if self.passing.is_none() {
             let (found, place) = chunk::text_of(choice, self.place);
             self.place = place;

@@ -3,6 +3,7 @@
 //! Invariant: the parts of a text, in whatever chunks they come, are joined to the same text.
 
 use crate::base::limits::THINK_BLANKS_BYTES_MAX;
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// Precedes the mark of a half. A noncharacter, which no text has.
@@ -37,6 +38,29 @@ pub(super) fn mark_lone_halves(json: &str) -> Cow<'_, str> {
     }
     out.push_str(&json[copied..]);
     Cow::Owned(out)
+}
+
+/// The JSON text of a value, in which marked halves are escapes again.
+pub(super) fn json_text(value: &Value) -> String {
+    let marked = value.to_string();
+    let (mut out, mut rest) = (String::with_capacity(marked.len()), &marked[..]);
+    while let Some(at) = rest.find(MARK) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let mut chars = rest[MARK.len_utf8()..].chars();
+        match chars.next().and_then(marked_half) {
+            Some(half) => {
+                out.push_str(&format!("\\u{half:04x}"));
+                rest = chars.as_str();
+            }
+            None => {
+                out.push(MARK);
+                rest = &rest[MARK.len_utf8()..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Replaces what some writers of JSON put there and JSON does not have: `NaN` and `Infinity`, by `null`, and control characters

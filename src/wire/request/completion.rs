@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// A request for a chat completion.
 #[derive(Debug)]
-pub(crate) struct CompletionRequest<'a> {
+pub struct CompletionRequest<'a> {
     /// The model; `None` leaves the choice to the server.
     pub model: Option<String>,
     /// Whether the answer is to come in chunks.
@@ -29,7 +29,7 @@ pub(crate) struct CompletionRequest<'a> {
 
 /// A conversation to begin.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BegunConversation {
+pub struct BegunConversation {
     /// The beginning of the message.
     pub topic: Topic,
     /// The client's metadata, and the settings of the request.
@@ -54,7 +54,7 @@ impl<'a> CompletionRequest<'a> {
     ///
     /// # Errors
     /// Fails if it is not JSON, or if a field that this server reads is invalid.
-    pub(crate) fn read(body: &'a [u8]) -> Result<CompletionRequest<'a>, InvalidBody> {
+    pub fn read(body: &'a [u8]) -> Result<CompletionRequest<'a>, InvalidBody> {
         let mut fields = BodyFields::read(body, FIELDS)?;
         let model = fields.optional("model", super::any_text);
         let messages = fields.messages();
@@ -84,7 +84,7 @@ impl<'a> CompletionRequest<'a> {
     }
 
     /// The body to pass on. `model` is the server's choice, which counts if the client made none.
-    pub(crate) fn passing_body(&self, model: &str) -> PassingBody {
+    pub fn passing_body(&self, model: &str) -> PassingBody {
         let mut members = Vec::with_capacity(self.body.len() + 64);
         members.push(b'{');
         let mut json = JsonWriter(&mut members);
@@ -126,7 +126,7 @@ impl<'a> CompletionRequest<'a> {
     ///
     /// # Errors
     /// Fails if a conversation cannot hold what the request has.
-    pub(crate) fn posted(&self) -> Result<Content, InvalidBody> {
+    pub fn posted(&self) -> Result<Content, InvalidBody> {
         self.check_holdable()?;
         self.content()
     }
@@ -135,7 +135,7 @@ impl<'a> CompletionRequest<'a> {
     ///
     /// # Errors
     /// Fails if a conversation cannot hold what the request has.
-    pub(crate) fn begun(&self, choices: &[(&str, &str)]) -> Result<BegunConversation, InvalidBody> {
+    pub fn begun(&self, choices: &[(&str, &str)]) -> Result<BegunConversation, InvalidBody> {
         self.check_holdable()?;
         let content = self.content()?;
         let (mut system, mut earlier) = (Vec::new(), Vec::new());
@@ -199,10 +199,7 @@ impl<'a> CompletionRequest<'a> {
 
     /// Checks that the request asks for nothing that a conversation cannot hold.
     fn check_holdable(&self) -> Result<(), InvalidBody> {
-        let is_used = |value: &str| {
-            let is_empty_list = value.starts_with('[') && json::elements(value).next().is_none();
-            !is_empty_list && !["null", "\"none\""].contains(&value)
-        };
+        let is_used = |value: &str| !["null", "\"none\""].contains(&value) && !is_empty_list(value);
         for name in ["tools", "functions", "function_call", "audio"] {
             if member(self.body, name).is_some_and(is_used) {
                 return Err(invalid(name, UNHOLDABLE));
@@ -263,7 +260,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
 /// The text of a message that a new conversation begins with.
 fn plain_content(index: usize, message: &str) -> Result<Content, InvalidBody> {
     let rule = |rule: &str| invalid("messages", &format!("item {} {rule}", index + 1));
-    if given(message, "tool_calls").is_some_and(|calls| calls != "[]") {
+    if given(message, "tool_calls").is_some_and(|calls| !is_empty_list(calls)) {
         return Err(rule(UNHOLDABLE));
     }
     let text = text_of(message).ok_or_else(|| rule("must have nothing but text"))?;
@@ -298,6 +295,10 @@ fn counting(options: Option<&str>) -> String {
     }
     json.raw("\"include_usage\":true}");
     String::from_utf8(out).expect("made of text alone")
+}
+
+fn is_empty_list(value: &str) -> bool {
+    value.starts_with('[') && json::elements(value).next().is_none()
 }
 
 fn has_role(message: &str) -> bool {
