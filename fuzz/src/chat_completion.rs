@@ -188,7 +188,7 @@ fn is_named(found: &(Option<String>, String), name: &str) -> bool {
 fn check_passing(got: &CompletionRequest<'_>, members: &Members<'_>) {
     let passing = got.passing_body(MODEL);
     let mut same = pairs(members);
-    same.retain(|own| !is_named(own, "stream_options") && !(is_named(own, "model") && own.1 == "null"));
+    same.retain(|own| !(is_named(own, "stream_options") || is_named(own, "model") && own.1 == "null"));
     if got.model.is_none() {
         same.push(pair("model", &serde_json::to_string(MODEL).expect("a text is JSON")));
     }
