@@ -7,7 +7,9 @@ use super::answer_reader::{KEY, check_secrecy, with_key};
 use super::choices::{Choices, cuts, pieces};
 use super::json_reference::{self as json, Fault, Json};
 use super::sse_reference;
-use cortex_core::internals::limits::{METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PIPE_BYTES_MAX, TOPIC_CHARS_MAX};
+use cortex_core::internals::limits::{
+    BEGUN_MESSAGES_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PIPE_BYTES_MAX, TOPIC_CHARS_MAX,
+};
 use cortex_core::internals::wire::metadata;
 use cortex_core::internals::wire::request::{CompletionRequest, InvalidBody};
 use cortex_core::internals::{
@@ -21,6 +23,8 @@ const MODEL: &str = "m \"é\"";
 const CHOICES: [(&str, &str); 2] = [("responder", "openai"), ("model", MODEL)];
 const FORMS: [PassingForm; 3] =
     [PassingForm::Stream { hides_usage: true }, PassingForm::Stream { hides_usage: false }, PassingForm::Whole];
+/// Line breaks of Unicode, which are escaped.
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 /// The maximum number of operations on a pipe.
 const STEPS_MAX: usize = 1000;
 
@@ -229,11 +233,14 @@ fn check_stored(got: &CompletionRequest<'_>, members: &Members<'_>) {
     assert_eq!(got.posted().map(|content| content.as_str().to_owned()).map_err(one_name), text.clone());
 
     let begun = got.begun(&CHOICES).map_err(one_name);
-    let settings = text.clone().and_then(|_| settings(members, messages));
-    let (begun, settings) = match (begun, settings) {
-        (Ok(begun), Ok(settings)) => (begun, settings),
-        (begun, settings) => return assert_eq!(begun.map(|_| ()), settings.map(|_| ())),
+    let expected = text.clone().and_then(|_| Ok((earlier(messages)?, settings(members, messages)?)));
+    let (begun, (earlier, settings)) = match (begun, expected) {
+        (Ok(begun), Ok(expected)) => (begun, expected),
+        (begun, expected) => return assert_eq!(begun.map(|_| ()), expected.map(|_| ())),
     };
+    let begun_earlier: Vec<_> =
+        begun.earlier.iter().map(|(role, text)| (role.as_str().to_owned(), text.as_str().to_owned())).collect();
+    assert_eq!(begun_earlier, earlier);
     assert_eq!(Ok(begun.content.as_str()), text.as_deref().map_err(|name| *name));
     let topic = begun.topic.as_str();
     assert!((1..=TOPIC_CHARS_MAX).contains(&topic.chars().count()) && begun.content.as_str().contains(topic));
@@ -268,13 +275,32 @@ fn holdable(members: &Members<'_>) -> Result<(), &'static str> {
     }
 }
 
+/// The roles and texts of the messages of users and assistants before the last, or the field that is invalid.
+fn earlier(messages: &[Json<'_>]) -> Result<Vec<(String, String)>, &'static str> {
+    let mut all = Vec::new();
+    for message in messages {
+        let (role, Json::Object(members)) = (role(message), message) else { return Err("messages") };
+        let calls_tools = match given(members, "tool_calls") {
+            Some((Json::Array(calls), _)) => !calls.is_empty(),
+            found => found.is_some(),
+        };
+        match &role[..] {
+            "system" | "developer" => {}
+            "user" | "assistant" if !calls_tools => {
+                let text = text_of(message).filter(|text| Content::new(text).is_ok());
+                all.push((role, text.ok_or("messages")?));
+            }
+            _ => return Err("messages"),
+        }
+    }
+    all.pop();
+    if all.len() > BEGUN_MESSAGES_MAX { Err("messages") } else { Ok(all) }
+}
+
 /// The metadata of a new conversation, or the field that is invalid.
 fn settings(members: &Members<'_>, messages: &[Json<'_>]) -> Result<Vec<(Option<String>, String)>, &'static str> {
     let system = messages.iter().filter(|message| ["system", "developer"].contains(&&*role(message)));
     let system: Vec<String> = system.map(text_of).collect::<Option<_>>().ok_or("messages")?;
-    if messages.len() != system.len() + 1 {
-        return Err("messages");
-    }
     const OWN: [&str; 8] =
         ["conversation_id", "responder", "model", "system_prompt", "max_tokens", "temperature", "top_p", "stop"];
     let mut settings = match given(members, "metadata") {
@@ -396,7 +422,7 @@ fn check_blocks(passed: &str, hides_usage: bool) {
         let (block, after) = rest.split_once("\n\n").expect("an event has its end");
         rest = after;
         let data = block.strip_prefix("data: ").unwrap_or_else(|| panic!("{block:?} is not an event"));
-        assert!(!data.contains(['\n', '\r']), "{data:?} is not one line");
+        assert!(!data.contains(LINE_ENDS) && !data.contains(['\n', '\r']), "{data:?} is not one line");
         let Ok(Json::Object(members)) = json::parse(data) else { panic!("{data} is not an object") };
         let has_choices = !matches!(member(&members, "choices"), Some((Json::Array(choices), _)) if choices.is_empty());
         let has_usage = matches!(member(&members, "usage"), Some((Json::Object(_), _)));
@@ -427,7 +453,10 @@ struct UsualChunk {
 
 impl UsualChunk {
     fn block(&self) -> String {
-        format!("data: {}\n\n", self.data.replace(['\n', '\r'], " "))
+        let line = self.data.replace(['\n', '\r'], " ");
+        let escaped =
+            LINE_ENDS.iter().fold(line, |line, end| line.replace(*end, &format!("\\u{:04x}", u32::from(*end))));
+        format!("data: {escaped}\n\n")
     }
 }
 
