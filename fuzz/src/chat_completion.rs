@@ -528,6 +528,8 @@ struct PipeModel {
     end: Option<Result<(), CompletionError>>,
     is_announced: bool,
     is_paused: bool,
+    is_draining: bool,
+    is_cut: bool,
 }
 
 impl PipeModel {
@@ -570,8 +572,16 @@ fn check_pipe(mut choices: Choices<'_>) {
             4 if choices.below(8) == 7 => {
                 let end = [Ok(()), Err(CompletionError::shutting_down())][choices.below(2)].clone();
                 let announces = model.end.is_none() && model.announce();
+                model.is_draining |= model.end.is_none() && !model.waiting.is_empty();
                 model.end.get_or_insert(end.clone());
                 assert_eq!(writer.end(end), announces);
+            }
+            5 if choices.below(8) == 7 => {
+                written -= model.waiting.len();
+                model.waiting.clear();
+                model.is_cut = true;
+                let announces = model.announce();
+                assert_eq!(writer.cut(), announces);
             }
             _ => {}
         }
@@ -579,6 +589,7 @@ fn check_pipe(mut choices: Choices<'_>) {
         assert_eq!(read.len() + model.waiting.len(), written, "no byte is lost");
     }
     writer.end(Ok(()));
+    model.is_draining |= model.end.is_none() && !model.waiting.is_empty();
     model.end.get_or_insert(Ok(()));
     read_pipe(&pipe, &mut model, usize::MAX, &mut read);
     assert_eq!(read.len(), written, "no byte is lost");
@@ -593,7 +604,10 @@ fn read_pipe(pipe: &AnswerPipe, model: &mut PipeModel, bytes_max: usize, read: &
     model.is_announced = false;
     assert_eq!(part.is_admitted, model.is_admitted);
     assert_eq!(part.end, model.end.clone().filter(|_| model.waiting.is_empty()), "the end comes after all bytes");
-    let resumes = model.is_paused && model.waiting.len() < PIPE_BYTES_MAX / 2;
+    let is_drained = model.is_draining && model.waiting.is_empty();
+    let resumes = is_drained || (model.is_paused && model.waiting.len() < PIPE_BYTES_MAX / 2);
     model.is_paused &= !resumes;
-    assert_eq!(part.resumes, resumes, "a writer is resumed once there is room");
+    model.is_draining &= !is_drained;
+    assert_eq!(part.resumes, resumes, "a writer is resumed once there is room, and told when all is taken");
+    assert_eq!(part.is_cut, model.is_cut);
 }

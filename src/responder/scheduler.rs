@@ -472,7 +472,7 @@ impl Scheduler {
 
     fn stop(&mut self) {
         self.stopping = true;
-        // Nobody can resume them, so those that run go on for a while.
+        // No client can resume an answer that is passed on, so those that run go on for a while.
         for id in self.passing.waiting_ids() {
             self.passing.remove(id);
             self.outputs.push_back(SchedulerOutput::RejectPassing(id, PassingRejection::Shutdown));

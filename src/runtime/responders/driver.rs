@@ -44,7 +44,7 @@ pub(crate) struct Model {
     pub history: u32,
     /// The maximum number of running answers per user.
     pub answers_per_user_max: u32,
-    /// How long answers that are passed on may run after the server was told to end, in milliseconds.
+    /// How long answers that are passed on may run after the server begins to stop, in milliseconds.
     pub passing_grace_milliseconds: u64,
 }
 
