@@ -430,6 +430,20 @@ pub const ATTACKS: &[Attack] = &[
         is_felt: |arena, _| arena.served.load(Relaxed) > 1200,
     },
     Attack {
+        limit: "Answers that are passed on",
+        // No rate of requests, so that it is the queue that rejects.
+        settings: &[("RESPONDER_CONCURRENCY_PER_USER", "32"), ("RATE_LIMIT_PER_SECOND", "0")],
+        victim: Part::Answer,
+        prepare: nothing,
+        // More than a user may have waiting and running.
+        threads: 320,
+        attack: |arena, _| {
+            let body = json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "x"}]});
+            Attacker::User.repeat(arena, "POST", "/v1/chat/completions", Some(&body.to_string()));
+        },
+        is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0 && arena.served.load(Relaxed) > 20,
+    },
+    Attack {
         limit: "Rate of requests",
         settings: &[RATES],
         victim: Part::Messages,
