@@ -57,9 +57,11 @@ impl Client {
         self.send(api, &[request]).remove(0)
     }
 
-    /// Asserts that the client raised an error of this class for a response with this status. LiteLLM has codes of its own.
+    /// Asserts that the client raised an error of this class for a response with this status. LiteLLM has codes of its own,
+    /// and a class of its own for `502`.
     #[track_caller]
     pub fn assert_error(&self, answer: &Value, class: &str, status: u16, code: Option<&str>) {
+        let class = if self.name == "litellm" && status == 502 { "BadGatewayError" } else { class };
         let error = &answer["error"];
         let has_class = error["classes"].as_array().is_some_and(|classes| classes.iter().any(|name| name == class));
         assert!(has_class && error["status"] == status, "{}: {class} {status}: {answer}", self.name);
