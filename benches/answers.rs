@@ -14,7 +14,6 @@ mod proxy;
 mod support;
 
 use load::{ANSWERS_PER_USER, Load, Target};
-use proxy::BareProxy;
 use std::process::ExitCode;
 use std::time::Duration;
 use support::histogram::Histogram;
@@ -148,7 +147,7 @@ fn measure_memory(core: Option<usize>) -> Result<(), String> {
 fn measure_first_chunks(core: Option<usize>) -> Result<(), String> {
     let mut load = Load::new()?;
     let server = start(core, &load)?;
-    let proxy = BareProxy::start(load.model_address(), core)?;
+    let proxy = proxy::start(load.model_address(), core)?;
     let targets = [load.model_address(), proxy.address, server.address];
     let targets = targets.map(|address| Target { address, token: server.token.clone() });
     load.first_chunks(&targets, MESSAGES / 10)?;
@@ -182,7 +181,7 @@ fn measure_passed_chunks(
     let direct = chunks(&mut load, model, None)?;
     print_row("chunk without a program in between", streams, &direct, "", "");
     let mut load = Load::new()?;
-    let proxy = BareProxy::start(load.model_address(), core)?;
+    let proxy = proxy::start(load.model_address(), core)?;
     let bare = chunks(&mut load, proxy.address, None)?;
     let number = each(proxy.cpu_time(), &bare);
     print_row("chunk through the bare proxy", streams, &bare, &number, &added(&bare, &direct));
@@ -199,7 +198,7 @@ fn measure_passed_chunks(
 fn measure_passed_answers(core: Option<usize>, at_once: usize, duration: Duration) -> Result<(), String> {
     let mut load = Load::new()?;
     let server = start(core, &load)?;
-    let proxy = BareProxy::start(load.model_address(), core)?;
+    let proxy = proxy::start(load.model_address(), core)?;
     let target = |address| Target { address, token: server.token.clone() };
     let per_second = |times: &Histogram| times.total() as f64 / duration.as_secs_f64();
     let each = |cpu: Duration, times: &Histogram| cpu.as_secs_f64() * 1e6 / times.total() as f64;

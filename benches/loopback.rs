@@ -10,11 +10,11 @@ mod bare;
 mod load;
 mod support;
 
-use bare::BareServer;
 use load::{Load, Measured, Scenario};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
+use support::bare_loop::BareLoop;
 use support::http;
 use support::server::{CommitCounts, Server};
 
@@ -39,7 +39,7 @@ fn run() -> Result<(), String> {
         None => Some(Server::start(server_core, &[])?),
     };
     let response = server.as_ref().map_or(Ok(STAND_IN_RESPONSE.to_vec()), |server| http::fetch(server.address, "/"))?;
-    let bare = BareServer::start(response, server_core)?;
+    let bare = bare::start(response, server_core)?;
     support::pin_load(load_core)?;
     println!(
         "{:<22}{:>12}{:>13}{:>10}{:>10}{:>10}{:>13}{:>9}",
@@ -52,12 +52,7 @@ fn run() -> Result<(), String> {
 }
 
 /// Measures the limit, `GET /` and `POST /input` in succession, so that the machine is in the same state.
-fn measure_row(
-    connections: usize,
-    bare: &BareServer,
-    server: Option<&Server>,
-    duration: Duration,
-) -> Result<(), String> {
+fn measure_row(connections: usize, bare: &BareLoop, server: Option<&Server>, duration: Duration) -> Result<(), String> {
     let (limit, _) = measure(bare.address, &get_root(bare.address), connections, duration, None)?;
     print_row("bare epoll, httparse", connections, &limit, None, None);
     let Some(server) = server else { return Ok(()) };

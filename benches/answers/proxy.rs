@@ -1,27 +1,14 @@
 //! The limit of answers that are passed on: an epoll loop that copies bytes between clients and the model's server, and parses
 //! nothing.
 
-use crate::support::cores;
+use crate::support::bare_loop::{BareLoop, LISTENER, STOP};
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::thread::JoinHandleExt;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-const LISTENER: Token = Token(usize::MAX);
-const STOP: Token = Token(usize::MAX - 1);
 const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// A running proxy; it ends on drop.
-pub struct BareProxy {
-    pub address: SocketAddr,
-    stop: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
-}
 
 /// A client, and its connection to the model's server once it has sent something.
 struct Pair {
@@ -29,47 +16,9 @@ struct Pair {
     model: Option<TcpStream>,
 }
 
-impl BareProxy {
-    /// Listens on a free loopback port, on a thread pinned to `core`.
-    pub fn start(model: SocketAddr, core: Option<usize>) -> Result<BareProxy, String> {
-        let set_up = || -> io::Result<(Poll, TcpListener, Arc<Waker>)> {
-            let poll = Poll::new()?;
-            let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-            poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-            let stop = Arc::new(Waker::new(poll.registry(), STOP)?);
-            Ok((poll, listener, stop))
-        };
-        let (poll, listener, stop) = set_up().map_err(|error| format!("bare proxy: {error}"))?;
-        let address = listener.local_addr().map_err(|error| format!("bare proxy: {error}"))?;
-        let thread = std::thread::spawn(move || {
-            if let Some(core) = core {
-                cores::pin_this_thread(core).expect("the core was usable before");
-            }
-            serve(poll, &listener, model).expect("loopback does not fail");
-        });
-        Ok(BareProxy { address, stop, thread: Some(thread) })
-    }
-
-    /// Processor time of its thread so far, in user space and in the kernel.
-    pub fn cpu_time(&self) -> Duration {
-        let thread = self.thread.as_ref().expect("it runs until it is dropped").as_pthread_t();
-        let mut clock = 0;
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both pointers are valid during the calls, and the thread has not been joined.
-        let failed = unsafe {
-            libc::pthread_getcpuclockid(thread, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0
-        };
-        assert!(!failed, "a running thread has a clock");
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    }
-}
-
-impl Drop for BareProxy {
-    fn drop(&mut self) {
-        self.stop.wake().expect("the loop's eventfd is open");
-        let ended = self.thread.take().expect("joined once").join();
-        assert!(ended.is_ok() || std::thread::panicking(), "the bare proxy failed");
-    }
+/// Starts a proxy on a thread pinned to `core`.
+pub fn start(model: SocketAddr, core: Option<usize>) -> Result<BareLoop, String> {
+    BareLoop::start("bare proxy", core, move |poll, listener| serve(poll, &listener, model))
 }
 
 fn serve(mut poll: Poll, listener: &TcpListener, model: SocketAddr) -> io::Result<()> {

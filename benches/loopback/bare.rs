@@ -1,53 +1,16 @@
 //! The limit: an epoll loop that parses with httparse and sends the same bytes to every request.
 
-use crate::support::cores;
+use crate::support::bare_loop::{BareLoop, LISTENER, STOP};
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
-const LISTENER: Token = Token(usize::MAX);
-const STOP: Token = Token(usize::MAX - 1);
 const READ_BYTES_MAX: usize = 64 * 1024;
 const REQUEST_FIELDS_MAX: usize = 32;
 
-/// A running loop; it ends on drop.
-pub struct BareServer {
-    pub address: SocketAddr,
-    stop: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl BareServer {
-    /// Listens on a free loopback port, on a thread pinned to `core`.
-    pub fn start(response: Vec<u8>, core: Option<usize>) -> Result<BareServer, String> {
-        let set_up = || -> io::Result<(Poll, TcpListener, Arc<Waker>)> {
-            let poll = Poll::new()?;
-            let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-            poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-            let stop = Arc::new(Waker::new(poll.registry(), STOP)?);
-            Ok((poll, listener, stop))
-        };
-        let (poll, listener, stop) = set_up().map_err(|error| format!("bare server: {error}"))?;
-        let address = listener.local_addr().map_err(|error| format!("bare server: {error}"))?;
-        let thread = std::thread::spawn(move || {
-            if let Some(core) = core {
-                cores::pin_this_thread(core).expect("the core was usable before");
-            }
-            serve(poll, listener, &response).expect("loopback does not fail");
-        });
-        Ok(BareServer { address, stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for BareServer {
-    fn drop(&mut self) {
-        self.stop.wake().expect("the loop's eventfd is open");
-        let ended = self.thread.take().expect("joined once").join();
-        assert!(ended.is_ok() || std::thread::panicking(), "the bare server failed");
-    }
+/// Starts a server on a thread pinned to `core`.
+pub fn start(response: Vec<u8>, core: Option<usize>) -> Result<BareLoop, String> {
+    BareLoop::start("bare server", core, move |poll, listener| serve(poll, listener, &response))
 }
 
 fn serve(mut poll: Poll, listener: TcpListener, response: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! Each benchmark is a separate program and uses a part of this.
 #![allow(dead_code)]
 
+pub mod bare_loop;
 pub mod connection;
 pub mod cores;
 pub mod histogram;

@@ -60,11 +60,7 @@ struct Wanted {
 
 fn check_request(body: &[u8]) {
     let got = CompletionRequest::read(body);
-    let read = match std::str::from_utf8(body) {
-        Ok(text) => json::parse(text),
-        Err(_) => Err(Fault::Syntax),
-    };
-    let members = match read {
+    let members = match json::parse_bytes(body) {
         Err(Fault::TooDeep) => return,
         Err(Fault::Syntax) => return assert!(matches!(got, Err(InvalidBody::Json(_))), "{got:?}"),
         Ok(Json::Object(members)) => members,

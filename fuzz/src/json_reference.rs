@@ -25,6 +25,11 @@ pub enum Fault {
     TooDeep,
 }
 
+/// Parses one value in bytes, which are to be UTF-8.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Json<'_>, Fault> {
+    parse(std::str::from_utf8(bytes).map_err(|_| Fault::Syntax)?)
+}
+
 /// Parses one value, surrounded only by white space.
 pub fn parse(text: &str) -> Result<Json<'_>, Fault> {
     let mut reader = Reader { text, at: 0, level: 0 };

@@ -149,11 +149,7 @@ pub fn run(data: &[u8]) {
     }
     let body = choices.0;
     let (mut fields, got) = endpoint(which, body);
-    let read = match std::str::from_utf8(body) {
-        Ok(text) => json::parse(text),
-        Err(_) => Err(Fault::Syntax),
-    };
-    let members = match read {
+    let members = match json::parse_bytes(body) {
         Err(Fault::TooDeep) => return,
         Err(Fault::Syntax) => return assert!(matches!(got, Err(InvalidBody::Json(_))), "{got:?}"),
         Ok(Json::Object(members)) => members,

@@ -19,7 +19,6 @@ use crate::domain::responder::ResponderKind;
 use crate::sse::write_data;
 use crate::wire::openai::{self, ChunkPart, CompletionHead, CompletionUsage};
 use crate::wire::request::CompletionRequest;
-use std::borrow::Cow;
 
 /// The name of the responder `echo` as a model.
 const ECHO: &str = "echo";
@@ -46,7 +45,7 @@ pub(super) fn complete(context: &Context, request: &Request<'_>, now: WallTime) 
     if let Some(conversation_id) = conversation_id(request, &wanted)? {
         let content = wanted.posted().map_err(|error| request.invalid_body(error))?;
         let kind = CommandKind::PostMessage {
-            conversation: conversation(&conversation_id)?,
+            conversation: conversation(conversation_id)?,
             role: Role::User,
             content,
             metadata: Metadata::empty(),
@@ -106,10 +105,7 @@ fn view(request: &Request<'_>, wanted: &CompletionRequest<'_>, model: &str, now:
 }
 
 /// The conversation that the request names, in its field or in its metadata.
-fn conversation_id<'a>(
-    request: &Request<'a>,
-    wanted: &'a CompletionRequest<'_>,
-) -> Result<Option<Cow<'a, str>>, ApiError> {
+fn conversation_id<'a>(request: &Request<'a>, wanted: &'a CompletionRequest<'_>) -> Result<Option<&'a str>, ApiError> {
     let field = match request.conversation_id.map(std::str::from_utf8) {
         None => None,
         Some(Ok(id)) => Some(id.trim()).filter(|id| !id.is_empty()),
@@ -119,7 +115,7 @@ fn conversation_id<'a>(
         (Some(field), Some(member)) if !field.eq_ignore_ascii_case(member) => {
             Err(ApiError::bad_request("X-Conversation-Id and metadata.conversation_id name different conversations"))
         }
-        (field, member) => Ok(field.or(member).map(Cow::Borrowed)),
+        (field, member) => Ok(field.or(member)),
     }
 }
 
@@ -173,7 +169,7 @@ fn echo(request: &Request<'_>, wanted: &CompletionRequest<'_>, now: WallTime) ->
     if wanted.includes_usage {
         write_data(|out| openai::usage_chunk(head, usage, out), &mut body);
     }
-    write_data(|out| out.extend_from_slice(b"[DONE]"), &mut body);
+    body.extend_from_slice(openai::DONE);
     Ok(event_stream(body))
 }
 

@@ -78,7 +78,7 @@ struct PipeState {
 }
 
 /// What a pipe had.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PipedPart {
     /// The request was admitted.
     pub is_admitted: bool,

@@ -16,10 +16,8 @@ use crate::base::time::{MonoTime, Now};
 use crate::domain::completion_error::CompletionError;
 use crate::domain::passing::{PassingForm, PassingRequest};
 use crate::domain::usage::TokenUsage;
+use crate::wire::openai::DONE;
 use std::sync::Arc;
-
-/// What ends a stream.
-const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// An action for one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,11 +182,8 @@ impl PassedAnswer {
         }
         if let Some(request) = &mut self.request {
             request.stop();
-            let completion = request.completion();
-            if completion != Completion::default() {
-                self.counts = Some(completion.usage());
-            }
         }
+        self.count_so_far();
         self.end(Err(error));
     }
 
@@ -229,12 +224,17 @@ impl PassedAnswer {
             }
             Err(failure) => {
                 log::warn!("an answer that is passed on failed: {}", failure.message);
-                let completion = self.request.as_ref().map(ModelRequest::completion).unwrap_or_default();
-                if completion != Completion::default() {
-                    self.counts = Some(completion.usage());
-                }
+                self.count_so_far();
                 self.end(Err(client_error(&failure)));
             }
+        }
+    }
+
+    /// Counts what the model has told of an answer that is not complete.
+    fn count_so_far(&mut self) {
+        let completion = self.request.as_ref().map(ModelRequest::completion).unwrap_or_default();
+        if completion != Completion::default() {
+            self.counts = Some(completion.usage());
         }
     }
 

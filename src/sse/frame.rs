@@ -47,8 +47,11 @@ pub(crate) fn write_block_in(
     out.extend_from_slice(CRLF);
 }
 
-/// Appends bytes as one chunk.
-pub(crate) fn write_chunk(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends a part of a stream: as one chunk, or unmodified.
+pub(crate) fn write_part(is_chunked: bool, bytes: &[u8], out: &mut Vec<u8>) {
+    if !is_chunked {
+        return out.extend_from_slice(bytes);
+    }
     let head_at = out.len();
     out.extend_from_slice(&[0; CHUNK_HEAD_BYTES]);
     write_chunk_head(bytes.len(), &mut out[head_at..]);

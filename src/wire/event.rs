@@ -103,7 +103,7 @@ pub(crate) fn output_error_data(
 /// Reads the status and the reason in what [`output_error_data`] wrote.
 pub(crate) fn output_error_reason(data: &str) -> (Status, Option<String>) {
     let text = |name: &str| {
-        let (_, value) = json::members(data).find(|(own, _)| *json::name(own) == *name.as_bytes())?;
+        let value = json::member(data, name)?;
         value.starts_with('"').then(|| json::text(value).ok())?
     };
     let status = text("code").and_then(|code| Status::parse(&code)).unwrap_or(Status::Failed);

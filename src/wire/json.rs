@@ -153,6 +153,11 @@ pub(crate) fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// The JSON text of the member of an object with this name. Of a repeated name, the last counts. `object` is valid JSON.
+pub(crate) fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    members(object).filter(|(own, _)| *name(own) == *key.as_bytes()).last().map(|(_, value)| value)
+}
+
 /// The JSON texts of the elements of an array. `array` is valid JSON.
 pub(crate) fn elements(array: &str) -> impl Iterator<Item = &str> {
     let mut rest = array.trim_ascii_start().strip_prefix('[').expect("an array opens with a bracket");

@@ -129,8 +129,7 @@ pub(crate) fn has_member(metadata: &Metadata, key: &str) -> bool {
 
 /// The JSON text of the top-level member `key`. Of a duplicate key, the last counts.
 pub(crate) fn member<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
-    let same = |(name, _): &(&str, &str)| *json::name(name) == *key.as_bytes();
-    json::members(metadata.as_str()).filter(same).last().map(|(_, value)| value)
+    json::member(metadata.as_str(), key)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use crate::domain::responder::ResponderKind;
 use crate::wire::json::{self, JsonWriter};
 use crate::wire::metadata;
 
+/// The event that ends a stream which is complete.
+pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
+
 /// What all chunks of a completion, or the whole of it, repeat.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CompletionHead<'a> {
@@ -201,7 +204,7 @@ impl AnswerDetails {
 }
 
 fn number_member(metadata: &Metadata, name: &str) -> Option<u64> {
-    json::members(metadata.as_str()).find(|(own, _)| *json::name(own) == *name.as_bytes())?.1.parse().ok()
+    metadata::member(metadata, name)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use crate::base::limits::{PASSING_WAITING_MAX, PASSING_WAITING_PER_USER_MAX};
 use crate::domain::id::UserId;
 use crate::domain::token_rules::Credential;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The name of a request whose answer is passed on. No other of this process has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,13 +16,14 @@ pub struct PassingId(pub u64);
 /// The requests.
 #[derive(Debug, Default)]
 pub(super) struct PassingQueue {
+    /// The user of each request, and the credential of its token.
+    callers: HashMap<PassingId, (UserId, Credential)>,
+    /// The waiting requests of each user who has any.
     users: HashMap<UserId, VecDeque<PassingId>>,
-    /// The credential of each request's token.
-    credentials: HashMap<PassingId, Credential>,
     /// The users with waiting requests. The first has the next turn.
     circle: VecDeque<UserId>,
     waiting: usize,
-    running: BTreeMap<PassingId, UserId>,
+    running: HashSet<PassingId>,
     running_of: HashMap<UserId, usize>,
 }
 
@@ -47,8 +48,8 @@ impl PassingQueue {
         if own == 0 {
             self.circle.push_back(user.clone());
         }
-        self.users.entry(user).or_default().push_back(id);
-        self.credentials.insert(id, credential);
+        self.users.entry(user.clone()).or_default().push_back(id);
+        self.callers.insert(id, (user, credential));
         self.waiting += 1;
         displaced
     }
@@ -65,15 +66,15 @@ impl PassingQueue {
         } else {
             self.circle.push_back(user.clone());
         }
-        *self.running_of.entry(user.clone()).or_default() += 1;
-        self.running.insert(id, user);
+        *self.running_of.entry(user).or_default() += 1;
+        self.running.insert(id);
         Some(id)
     }
 
     /// A request is over, or its client is gone.
     pub(super) fn remove(&mut self, id: PassingId) {
-        self.credentials.remove(&id);
-        if let Some(user) = self.running.remove(&id) {
+        let Some((user, _)) = self.callers.remove(&id) else { return };
+        if self.running.remove(&id) {
             let count = self.running_of.get_mut(&user).expect("it ran");
             *count -= 1;
             if *count == 0 {
@@ -81,11 +82,7 @@ impl PassingQueue {
             }
             return;
         }
-        let Some(user) = self.users.iter().find(|(_, waiting)| waiting.contains(&id)).map(|(user, _)| user.clone())
-        else {
-            return;
-        };
-        let waiting = self.users.get_mut(&user).expect("it was found");
+        let waiting = self.users.get_mut(&user).expect("it waits");
         waiting.retain(|other| *other != id);
         self.waiting -= 1;
         if waiting.is_empty() {
@@ -96,10 +93,8 @@ impl PassingQueue {
 
     /// All requests of the tokens that `is_meant` selects, waiting and running, in the order of their names.
     pub(super) fn of_tokens(&self, is_meant: impl Fn(&UserId, &Credential) -> bool) -> Vec<PassingId> {
-        let waiting = self.users.iter().flat_map(|(user, waiting)| waiting.iter().map(move |id| (id, user)));
-        let all = waiting.chain(&self.running);
-        let mut all: Vec<PassingId> =
-            all.filter(|(id, user)| is_meant(user, &self.credentials[id])).map(|(id, _)| *id).collect();
+        let meant = self.callers.iter().filter(|(_, (user, credential))| is_meant(user, credential));
+        let mut all: Vec<PassingId> = meant.map(|(id, _)| *id).collect();
         all.sort_unstable();
         all
     }
@@ -137,7 +132,9 @@ impl PassingQueue {
         users.sort_unstable();
         assert_eq!(on_circle, users);
         assert_eq!(self.running.len(), self.running_of.values().sum::<usize>());
-        assert_eq!(self.credentials.len(), self.waiting + self.running.len());
+        assert_eq!(self.callers.len(), self.waiting + self.running.len());
+        let waits = |user, id| self.users.get(user).is_some_and(|waiting| waiting.contains(id));
+        assert!(self.callers.iter().all(|(id, (user, _))| self.running.contains(id) != waits(user, id)));
     }
 }
 

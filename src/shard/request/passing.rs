@@ -21,7 +21,7 @@ use crate::http1::head::Version;
 use crate::http1::response_write::Length;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::{Output, Shard};
-use crate::sse::frame::{LAST_CHUNK, write_chunk};
+use crate::sse::frame::{LAST_CHUNK, write_part};
 use crate::sse::write_data;
 use crate::wire;
 use std::sync::Arc;
@@ -56,10 +56,7 @@ impl PassedResponse {
     }
 
     fn push(&self, outbox: &mut Outbox, bytes: &[u8]) {
-        outbox.push_with(|out| match self.is_chunked {
-            true => write_chunk(bytes, out),
-            false => out.extend_from_slice(bytes),
-        });
+        outbox.push_with(|out| write_part(self.is_chunked, bytes, out));
     }
 }
 
@@ -254,13 +251,7 @@ impl Shard {
         self.control_passing(slot, PassingControl::Abort);
         let has_begun = self.connections[slot].passing().is_some_and(|passed| passed.has_begun);
         if has_begun {
-            let part = PipedPart {
-                is_admitted: true,
-                bytes: Vec::new(),
-                end: Some(Err(error)),
-                resumes: false,
-                is_cut: false,
-            };
+            let part = PipedPart { is_admitted: true, end: Some(Err(error)), ..PipedPart::default() };
             self.pass_part(slot, part, now);
         } else {
             self.respond_passed(slot, Err(error), now);

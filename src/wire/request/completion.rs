@@ -222,7 +222,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         match self.value(NAME)? {
             None => self.reject(NAME, "is required"),
             Some(value) if !value.starts_with('[') => self.reject(NAME, "must be an array of objects"),
-            Some(value) => match json::elements(value).position(|message| !has_role(message)) {
+            Some(value) => match json::elements(value).position(|message| role_json(message).is_none()) {
                 Some(index) => self.reject(NAME, format!("item {} must be an object with a role", index + 1)),
                 None if json::elements(value).next().is_none() => self.reject(NAME, "must have a message"),
                 None => Some(value),
@@ -271,12 +271,9 @@ fn invalid(name: &'static str, rule: &str) -> InvalidBody {
     InvalidBody::Fields(vec![(name, rule.to_owned())])
 }
 
-/// The JSON text of a member of an object. Of a repeated name, the last counts.
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    if !object.trim_ascii_start().starts_with('{') {
-        return None;
-    }
-    json::members(object).filter(|(own, _)| *json::name(own) == *name.as_bytes()).last().map(|(_, value)| value)
+/// The JSON text of a member, if the value is an object.
+fn member<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+    value.trim_ascii_start().starts_with('{').then(|| json::member(value, name))?
 }
 
 /// The same, without `null`.
@@ -301,13 +298,13 @@ fn is_empty_list(value: &str) -> bool {
     value.starts_with('[') && json::elements(value).next().is_none()
 }
 
-fn has_role(message: &str) -> bool {
-    member(message, "role").is_some_and(|role| role.starts_with('"'))
+/// The JSON text of a message's role, if that is a string.
+fn role_json(message: &str) -> Option<&str> {
+    member(message, "role").filter(|role| role.starts_with('"'))
 }
 
 fn role(message: &str) -> Cow<'_, str> {
-    let role = member(message, "role").filter(|role| role.starts_with('"'));
-    role.and_then(|role| json::text(role).ok()).unwrap_or_default()
+    role_json(message).and_then(|role| json::text(role).ok()).unwrap_or_default()
 }
 
 /// The text of a message: a string, or parts that are texts, which are joined by an empty line. `None` if it has another part.

@@ -26,16 +26,9 @@ def ask(request, answer):
         **parameters,
     )
     script.add_headers(answer, response._response_headers)
-    if not request.get("stream"):
-        script.add_completion(answer, response.model_dump())
-        return
-    chunks = script.Chunks(answer)
-    for chunk in response:
-        chunks.add(chunk.model_dump())
-        if script.is_enough(request, answer):
-            response.completion_stream.close()
-            return
-    chunks.end()
+    script.add_response(
+        request, answer, response, lambda part: part.model_dump(), lambda: response.completion_stream.close()
+    )
 
 
 script.run(ask)

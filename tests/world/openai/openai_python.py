@@ -33,16 +33,7 @@ def ask(request, answer):
     answer["retries"] = response.retries_taken
     script.add_headers(answer, response.headers)
     completion = response.parse()
-    if not request.get("stream"):
-        script.add_completion(answer, completion.to_dict())
-        return
-    chunks = script.Chunks(answer)
-    for chunk in completion:
-        chunks.add(chunk.to_dict())
-        if script.is_enough(request, answer):
-            completion.close()
-            return
-    chunks.end()
+    script.add_response(request, answer, completion, lambda part: part.to_dict(), lambda: completion.close())
 
 
 script.run(ask)

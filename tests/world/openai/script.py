@@ -89,6 +89,20 @@ class Chunks:
         self.answer["tool_calls"] = [{**call, "arguments": json.loads(call["arguments"])} for call in calls]
 
 
+def add_response(request, answer, response, as_dictionary, close):
+    """Adds a response of a client: a whole answer, or an iterable of chunks, which `close` closes early."""
+    if not request.get("stream"):
+        add_completion(answer, as_dictionary(response))
+        return
+    chunks = Chunks(answer)
+    for chunk in response:
+        chunks.add(as_dictionary(chunk))
+        if is_enough(request, answer):
+            close()
+            return
+    chunks.end()
+
+
 def run(ask):
     """Makes every request by `ask`, which fills in an answer and raises the error of its client."""
     for argument in sys.argv[1:]:

@@ -12,7 +12,7 @@ use crate::domain::model::{Message, Status};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::request::context::RequestContext;
 use crate::shard::request::passing::COMMENT;
-use crate::sse::frame::write_chunk;
+use crate::sse::frame::write_part;
 use crate::sse::write_data;
 use crate::wire::event::output_error_reason;
 use crate::wire::openai::{self, AnswerDetails, ChunkPart, CompletionHead, CompletionUsage};
@@ -112,7 +112,7 @@ impl AnswerView {
             let id = completion_id(id);
             write_data(|out| openai::usage_chunk(self.head(&id), usage, out), out);
         }
-        write_data(|out| out.extend_from_slice(b"[DONE]"), out);
+        out.extend_from_slice(openai::DONE);
     }
 
     fn fail(&mut self, mut error: CompletionError, out: &mut Vec<u8>) {
@@ -167,10 +167,7 @@ impl Subscriber {
         if bytes.is_empty() {
             return;
         }
-        outbox.push_with(|out| match is_chunked {
-            true => write_chunk(&bytes, out),
-            false => out.extend_from_slice(&bytes),
-        });
+        outbox.push_with(|out| write_part(is_chunked, &bytes, out));
     }
 
     /// Ends the view with the event that ends the answer.
