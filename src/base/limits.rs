@@ -92,6 +92,15 @@ pub const LIST_LIMIT_DEFAULT: u32 = 100;
 pub const LIST_LIMIT_MAX: u32 = 1000;
 /// Largest list response, in bytes; a longer list is truncated.
 pub const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Messages of a page of a search if the request names no limit.
+pub const SEARCH_LIMIT_DEFAULT: u32 = 20;
+/// Maximum number of messages of a page of a search.
+pub const SEARCH_LIMIT_MAX: u32 = 100;
+/// Maximum length of the query of a search, in characters.
+pub const SEARCH_QUERY_CHARS_MAX: usize = 500;
+/// Maximum number of words in the query of a search, because each is looked up.
+pub const SEARCH_WORDS_MAX: usize = 16;
 /// Most recent messages included in one conversation.
 pub const CONVERSATION_MESSAGES_MAX: u32 = 100;
 /// Most recent messages included in each item of a list of conversations.

@@ -10,6 +10,7 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::page::{ConversationView, MessagePage, Page, Pagination};
 use crate::domain::result::Rejection;
+use crate::domain::search::{Search, SearchPage};
 use crate::domain::usage::{DayRange, UsageBy, UsageReport};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -122,6 +123,8 @@ pub enum QueryKind {
     },
     /// The profiles of those of the users that share a conversation with the caller.
     Users(Vec<UserId>),
+    /// The messages that match, among those that the caller may see.
+    Search(Box<Search>),
     /// Whether the caller may open a stream with this filter.
     StreamAccess(StreamFilter),
     /// Events of the caller's after `after`, at most `bytes_max` of them by `Event::weight`, but at least one.
@@ -202,6 +205,9 @@ impl QueryResponse {
             Ok(QueryResult::AnswerPage(page)) => page.weight(),
             Ok(QueryResult::History(history)) => history.bytes(),
             Ok(QueryResult::Users(users)) => EACH * users.len(),
+            Ok(QueryResult::Search(page)) => {
+                page.results.iter().map(|one| message(&one.message) + one.snippet.len()).sum()
+            }
             Ok(QueryResult::JournalPage(page)) => page.events.iter().map(|event| event.weight()).sum(),
             _ => 0,
         }
@@ -239,6 +245,8 @@ pub enum QueryResult {
     History(Box<History>),
     /// Users.
     Users(Vec<UserProfile>),
+    /// Messages that match a search.
+    Search(SearchPage),
     /// The stream may be opened, with this filter, in which the id of the default conversation is resolved.
     StreamAccess(StreamFilter),
     /// Events.
