@@ -44,6 +44,7 @@ pub use crate::domain::query::{
 };
 pub use crate::domain::responder::ResponderKind;
 pub use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
+pub use crate::domain::search::{MATCH_END, MATCH_START, Search, SearchPage, SearchResult, SearchTerm};
 pub use crate::domain::started_answer::{AnswerStarted, LiveAnswerSet};
 pub use crate::domain::token_rules::{Credential, TokenRule, TokenRules};
 pub use crate::domain::usage::{Day, DayRange, TokenCounts, TokenUsage, UsageBy, UsageKey, UsageReport, UsageSums};
@@ -82,10 +83,11 @@ pub mod limits {
         METADATA_LEVELS_MAX, PAGE_CONVERSATIONS_LISTED_MAX, PAGE_EVENTS_MAX, PARTICIPANTS_MAX, PASSWORD_BODY_BYTES_MAX,
         PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PIPE_BYTES_MAX, PROFILE_CHARS_MAX, QUERY_ROWS_EXAMINED_MAX,
         READ_BYTES_MAX, REASONING_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_PER_ADDRESS_FACTOR,
-        RESPONSES_WAITING_BYTES_MAX, STARTUP_CONNECTIONS_MAX, TAIL_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX,
-        TOKEN_LEEWAY_SECONDS, TOPIC_CHARS_MAX, TRAILER_BYTES_MAX, TRANSACTION_COMMANDS_MAX, TRANSACTION_ROWS_MAX,
-        USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX,
-        WORKSPACE_NAME_CHARS_MAX, WRITE_BUFFERS_MAX,
+        RESPONSES_WAITING_BYTES_MAX, SEARCH_LIMIT_DEFAULT, SEARCH_LIMIT_MAX, SEARCH_QUERY_CHARS_MAX, SEARCH_WORDS_MAX,
+        STARTUP_CONNECTIONS_MAX, TAIL_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS,
+        TOPIC_CHARS_MAX, TRAILER_BYTES_MAX, TRANSACTION_COMMANDS_MAX, TRANSACTION_ROWS_MAX, USER_ID_CHARS_MAX,
+        USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
+        WRITE_BUFFERS_MAX,
     };
 }
 
@@ -180,9 +182,13 @@ pub mod wire {
     /// Query strings.
     pub mod query_params {
         pub use crate::wire::query_params::{
-            QueryPair, conversation_list, conversation_view_list, login_form, message_list, pagination, stream,
-            user_ids,
+            QueryPair, SearchParameters, conversation_list, conversation_view_list, login_form, message_list,
+            pagination, search, stream, user_ids,
         };
+    }
+    /// Queries of searches.
+    pub mod search_query {
+        pub use crate::wire::search_query::search_terms;
     }
     /// Results of commands.
     pub mod command_result {

@@ -3,8 +3,8 @@
 use cortex_core::internals::{
     AnswerPage, Claims, Command, CommandKind, Content, Context, ConversationId, ConversationRef, Credential, EndedText,
     Event, EventBody, EventKind, EventNumber, JournalPage, Keys, MemoryPlan, Message, MessageId, Metadata, MonoTime,
-    Now, Page, Purpose, Query, QueryKind, QueryResponse, QueryResult, Rejection, Resource, Role, Settings, Status,
-    StreamFilter, UserId, UserProfile, WallTime, Workspace, WorkspaceId,
+    Now, Page, Purpose, Query, QueryKind, QueryResponse, QueryResult, Rejection, Resource, Role, SearchPage, Settings,
+    Status, StreamFilter, UserId, UserProfile, WallTime, Workspace, WorkspaceId,
 };
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -195,6 +195,10 @@ pub fn answer(query: &Query, position: EventNumber) -> QueryResponse {
         QueryKind::Users(ids) => {
             let profile = |id: &UserId| UserProfile { id: id.clone(), name: id.as_str().into(), email: "".into() };
             Ok(QueryResult::Users(ids.iter().map(profile).collect()))
+        }
+        QueryKind::Search(_) => {
+            let (results, total_is_at_least, truncated) = (Vec::new(), 3, true);
+            Ok(QueryResult::Search(SearchPage { results, total_is_at_least, truncated }))
         }
         QueryKind::StreamAccess(filter) => {
             let conversation = filter.conversation.map(|named| match named {

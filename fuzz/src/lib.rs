@@ -19,6 +19,7 @@ pub mod http1_head;
 pub mod jwt;
 pub mod query_string;
 pub mod request_stream;
+pub mod search_query;
 pub mod shard_ops;
 pub mod sse_decode;
 pub mod sse_roundtrip;
@@ -28,7 +29,7 @@ pub mod wire_json;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("answer_reader", answer_reader::run),
     ("chat_completion", chat_completion::run),
     ("http1_body", http1_body::run),
@@ -36,6 +37,7 @@ pub const TARGETS: [Target; 11] = [
     ("jwt", jwt::run),
     ("query_string", query_string::run),
     ("request_stream", request_stream::run),
+    ("search_query", search_query::run),
     ("shard_ops", shard_ops::run),
     ("sse_decode", sse_decode::run),
     ("sse_roundtrip", sse_roundtrip::run),

@@ -5,10 +5,11 @@
 
 use super::http_reference::{Reading, read_head};
 use cortex_core::internals::head::parse_head;
-use cortex_core::internals::limits::{FORM_PAIRS_MAX, USERS_QUERY_IDS_MAX};
+use cortex_core::internals::limits::{FORM_PAIRS_MAX, SEARCH_LIMIT_DEFAULT, SEARCH_LIMIT_MAX, USERS_QUERY_IDS_MAX};
 use cortex_core::internals::urlencoded::{decode_path_segment, parse_pairs};
 use cortex_core::internals::wire::query_params;
 use cortex_core::internals::wire::query_params::QueryPair;
+use cortex_core::internals::wire::search_query::search_terms;
 use cortex_core::internals::{
     EventKind, EventNumber, HeadLimits, HeaderBuf, KindSet, LastEventId, MessageCursor, router,
 };
@@ -128,6 +129,7 @@ fn typed(pairs: &[QueryPair<'_>]) {
     messages(pairs, limit, include);
     stream(pairs);
     users(pairs);
+    search(pairs);
     let login = query_params::login_form(pairs).ok();
     let field = |name, bytes_max: usize, chars_max: usize| {
         let value = once(pairs, name).ok().flatten()?;
@@ -235,6 +237,20 @@ fn users(pairs: &[QueryPair<'_>]) {
     let want = ids.filter(|ids| ids.iter().all(is_id) && sent <= USERS_QUERY_IDS_MAX);
     let got = got.ok().map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>());
     assert_eq!(got.as_ref().map(|ids| ids.iter().map(String::as_str).collect()), want);
+}
+
+fn search(pairs: &[QueryPair<'_>]) {
+    let got = query_params::search(pairs);
+    let terms = once(pairs, "q").ok().flatten().and_then(|query| search_terms(query).ok());
+    let limit = number(pairs, "limit", 1, SEARCH_LIMIT_MAX.into());
+    let before = once(pairs, "before").ok().filter(|id| id.is_none_or(is_uuid));
+    let texts = ["conversation_id", "workspace_id"].map(|name| once(pairs, name));
+    let want = terms.is_some() && limit.is_ok() && before.is_some() && texts.iter().all(Result::is_ok);
+    assert_eq!(got.is_ok(), want, "{got:?}");
+    let (Ok(got), Some(terms), Ok(limit), Some(before)) = (got, terms, limit, before) else { return };
+    assert_eq!((got.terms, u128::from(got.limit)), (terms, limit.unwrap_or(SEARCH_LIMIT_DEFAULT.into())));
+    assert_eq!(got.before.map(|id| id.to_string()), before.map(str::to_ascii_lowercase));
+    assert_eq!([Ok(got.conversation_id.as_deref()), Ok(got.workspace_id.as_deref())], texts);
 }
 
 /// The same text as a request target, which has a route or not.

@@ -8,8 +8,8 @@ use super::operation::Operation;
 use super::request::Request;
 use super::response::Response;
 use super::{
-    auth, config_conversations, conversations, docs, health, input, messages, openai, openapi, stream, usage, users,
-    workspaces,
+    auth, config_conversations, conversations, docs, health, input, messages, openai, openapi, search, stream, usage,
+    users, workspaces,
 };
 use crate::base::time::WallTime;
 use crate::wire;
@@ -63,6 +63,7 @@ pub(crate) fn dispatch(
         UpdateMessage => messages::update(request),
         DeleteMessage => messages::delete(request),
         AnswerMessage => messages::answer(request),
+        Search => search::find(request),
         GetUsage => usage::get(request, now),
         StreamAnswer => stream::open_answer(request),
         ListUsers => users::list(request),

@@ -29,6 +29,7 @@ pub(crate) mod request_metrics;
 mod response;
 mod result_response;
 pub(crate) mod router;
+mod search;
 pub(crate) mod stream;
 mod subscription;
 mod usage;

@@ -48,6 +48,7 @@ pub enum Operation {
     UpdateMessage,
     DeleteMessage,
     AnswerMessage,
+    Search,
     GetUsage,
     StreamAnswer,
     ListUsers,
@@ -139,6 +140,7 @@ impl Operation {
             ListUsers => "user",
             ListModels | GetModel => "model",
             CreateChatCompletion => "completion",
+            Search => "search",
             GetUsage => "usage",
             Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs => "request",
             ConfigCreateConversation

@@ -91,6 +91,7 @@ pub static ROUTES: &[Route] = &[
         pattern: "/conversations/{conversation_id}/messages/{message_id}/stream",
         methods: &[(Method::Get, Operation::StreamAnswer)],
     },
+    Route { pattern: "/search", methods: &[(Method::Get, Operation::Search)] },
     Route { pattern: "/usage", methods: &[(Method::Get, Operation::GetUsage)] },
     Route { pattern: "/users", methods: &[(Method::Get, Operation::ListUsers)] },
     Route { pattern: "/v1/models", methods: &[(Method::Get, Operation::ListModels)] },

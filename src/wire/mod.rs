@@ -19,6 +19,7 @@ pub(crate) mod request;
 mod resource;
 #[cfg(test)]
 mod response_tests;
+pub(crate) mod search_query;
 pub(crate) mod service;
 pub(crate) mod size;
 pub(crate) mod stream;

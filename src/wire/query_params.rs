@@ -6,9 +6,11 @@ use crate::domain::id::{MessageId, RESPONDER_PREFIX, UserId};
 use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 use crate::domain::page::Pagination;
 use crate::domain::query::MessageCursor;
+use crate::domain::search::SearchTerm;
 use crate::domain::usage::{Day, DayRange, UsageBy};
 use crate::wire::FieldErrors;
 use crate::wire::request::{LoginRequest, email_text, typed_password};
+use crate::wire::search_query::search_terms;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -74,7 +76,8 @@ pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
     let mut query = QueryReader::of(pairs);
     let limit = query.limit();
     let with_reasoning = query.includes("reasoning");
-    let (before, after) = (query.message("before"), query.message("after"));
+    let rule = "must be the id of a message of this conversation";
+    let (before, after) = (query.message("before", rule), query.message("after", rule));
     let cursor = match (before, after) {
         (None, None) => Some(MessageCursor::First),
         (Some(id), None) => Some(MessageCursor::Before(id)),
@@ -89,6 +92,33 @@ pub(crate) fn message(pairs: &[QueryPair]) -> Result<bool, FieldErrors> {
     let mut query = QueryReader::of(pairs);
     let with_reasoning = query.includes("reasoning");
     query.end(Some(with_reasoning))
+}
+
+/// `GET /search`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchParameters {
+    /// What a message must have, and must not have.
+    pub terms: Vec<SearchTerm>,
+    /// The conversation's id as sent: `default`, a UUID, or neither.
+    pub conversation_id: Option<String>,
+    /// The workspace's id as sent, which may not be a UUID.
+    pub workspace_id: Option<String>,
+    /// The maximum number of messages.
+    pub limit: u32,
+    /// The message before which the results begin.
+    pub before: Option<MessageId>,
+}
+
+/// Reads the query of `GET /search`.
+pub fn search(pairs: &[QueryPair]) -> Result<SearchParameters, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
+    let terms = query.search_terms();
+    let conversation_id = query.once("conversation_id").map(str::to_owned);
+    let workspace_id = query.once("workspace_id").map(str::to_owned);
+    let limit = query.number("limit", 1, SEARCH_LIMIT_MAX.into(), "must be a whole number from 1 to 100");
+    let limit = limit.map_or(SEARCH_LIMIT_DEFAULT, |limit| limit as u32);
+    let before = query.message("before", "must be the id of a message");
+    query.end(terms.map(|terms| SearchParameters { terms, conversation_id, workspace_id, limit, before }))
 }
 
 /// Reads the query of `GET /usage`. Without `to`, the range ends today; without `from`, it has a default length.
@@ -213,10 +243,14 @@ impl<'a> QueryReader<'a> {
         limit.map_or(LIST_LIMIT_DEFAULT, |limit| limit as u32)
     }
 
-    fn message(&mut self, name: &'static str) -> Option<MessageId> {
+    fn message(&mut self, name: &'static str, rule: &'static str) -> Option<MessageId> {
         let value = self.once(name)?;
-        let id = MessageId::parse(value).ok_or("must be the id of a message of this conversation");
-        self.checked(name, id)
+        self.checked(name, MessageId::parse(value).ok_or(rule))
+    }
+
+    fn search_terms(&mut self) -> Option<Vec<SearchTerm>> {
+        let query = self.required("q")?;
+        search_terms(&query).map_err(|rule| self.reject::<()>("q", rule)).ok()
     }
 
     fn number(&mut self, name: &'static str, min: u64, max: u64, rule: &'static str) -> Option<u64> {

@@ -3,6 +3,7 @@
 use crate::domain::model::UserProfile;
 use crate::domain::page::Page;
 use crate::domain::query::QueryResult;
+use crate::domain::search::{SearchPage, SearchResult};
 use crate::domain::usage::{UsageKey, UsageReport, UsageSums};
 use crate::wire::conversation_view;
 use crate::wire::json::JsonWriter;
@@ -60,6 +61,10 @@ pub(crate) fn query_body(result: &QueryResult) -> Option<QueryBody> {
         QueryResult::Users(users) => {
             JsonWriter(&mut body).raw("{\"users\":").array(users, user).raw("}");
         }
+        QueryResult::Search(page) => {
+            search_page(&mut JsonWriter(&mut body), page);
+            return Some(QueryBody { body, truncated: page.truncated, total: None });
+        }
         QueryResult::Alive
         | QueryResult::StreamAccess(_)
         | QueryResult::JournalPage(_)
@@ -95,6 +100,18 @@ fn usage_sums(json: &mut JsonWriter, sums: &UsageSums) {
     json.raw(",\"completion_tokens\":").number(sums.tokens.completion);
     json.raw(",\"reasoning_tokens\":").number(sums.tokens.reasoning);
     json.raw(",\"cached_tokens\":").number(sums.tokens.cached);
+}
+
+fn search_page(json: &mut JsonWriter, page: &SearchPage) {
+    json.raw("{\"results\":").array(&page.results, search_result);
+    json.raw(",\"total_is_at_least\":").number(page.total_is_at_least).raw("}");
+}
+
+/// A message that matches, and the part of its text around the first match.
+pub(super) fn search_result(json: &mut JsonWriter, result: &SearchResult) {
+    json.raw("{\"message\":");
+    conversation_view::message(json, &result.message);
+    json.raw(",\"snippet\":").string(&result.snippet).raw("}");
 }
 
 fn user(json: &mut JsonWriter, user: &UserProfile) {

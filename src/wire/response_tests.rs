@@ -3,7 +3,7 @@
 use super::command_result::command_body;
 use super::conversation_view;
 use super::json::JsonWriter;
-use super::query_result::query_body;
+use super::query_result::{query_body, search_result};
 use super::resource::{conversation_json, workspace_json};
 use super::service::root;
 use super::token::{token, verified};
@@ -15,6 +15,7 @@ use crate::domain::model::*;
 use crate::domain::page::{ConversationView, MessagePage, Page, TruncatedEnd};
 use crate::domain::query::{JournalPage, QueryResult, StreamFilter};
 use crate::domain::result::Outcome;
+use crate::domain::search::{MATCH_END, MATCH_START, SearchPage, SearchResult};
 use crate::wire::size::JsonBytes;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -88,6 +89,11 @@ fn said() -> Message {
     posted(Role::System).message().unwrap().clone()
 }
 
+fn search_page(count: usize, total_is_at_least: u64, truncated: bool) -> SearchPage {
+    let snippet = format!("Say \"{MATCH_START}hi{MATCH_END}\"\t");
+    SearchPage { results: vec![SearchResult { message: said(), snippet }; count], total_is_at_least, truncated }
+}
+
 fn with_messages(count: usize) -> ConversationView {
     let last = MessagePage { messages: vec![said(); count], truncated: false, kept: TruncatedEnd::Newest };
     ConversationView { conversation: conversation(), last }
@@ -96,6 +102,7 @@ fn with_messages(count: usize) -> ConversationView {
 const WORKSPACE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000a","name":"N\n","description":"D é","owner_id":"o\"1","metadata":{"b":1.10,"a":"\u00e9"}}"#;
 const CONVERSATION: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000c","workspace_id":"0190c42e-8d3f-7123-9abc-00000000000a","topic":"T\\","participant_ids":["a","b\""],"metadata":{}}"#;
 const MESSAGE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000e","conversation_id":"0190c42e-8d3f-7123-9abc-00000000000c","sender_id":"u1","sender_name":"Ü","role":"system","content":"Say \"hi\"\n","timestamp":"2026-01-31T09:15:30.123456Z","updated_at":"2026-01-31T09:15:30.123456Z","status":"complete","metadata":{"n":123456789012345678901234567890}}"#;
+const RESULT: &str = "{\"message\":MESSAGE,\"snippet\":\"Say \\\"\u{e000}hi\u{e001}\\\"\\t\"}";
 
 fn view(messages: &str) -> String {
     format!(
@@ -196,6 +203,13 @@ fn everything_found_has_its_body_or_none() {
             r#"{"users":[{"user_id":"a","name":"A"},{"user_id":"b\"","name":"B\""}]}"#.to_owned(),
             false,
         ),
+        (QueryResult::Search(search_page(0, 0, false)), r#"{"results":[],"total_is_at_least":0}"#.to_owned(), false),
+        (
+            QueryResult::Search(search_page(2, u64::MAX, true)),
+            format!("{{\"results\":[{RESULT},{RESULT}],\"total_is_at_least\":18446744073709551615}}")
+                .replace("MESSAGE", MESSAGE),
+            true,
+        ),
     ];
     for (what, expected, truncated) in table {
         let rendered = query_body(&what).unwrap();
@@ -222,6 +236,10 @@ fn sizes_are_those_of_the_texts() {
     out.clear();
     conversation_view::message(&mut JsonWriter(&mut out), &said());
     assert_eq!(said().json_bytes(), out.len());
+    out.clear();
+    let result = &search_page(1, 1, false).results[0];
+    search_result(&mut JsonWriter(&mut out), result);
+    assert_eq!(result.json_bytes(), out.len());
     for count in 0..3 {
         for message_count in [0, 9, 10, 12345] {
             let mut view = with_messages(count);

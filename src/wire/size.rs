@@ -5,6 +5,7 @@
 use crate::domain::id::UserId;
 use crate::domain::model::{AnswerSummary, Conversation, Message, Workspace};
 use crate::domain::page::ConversationView;
+use crate::domain::search::SearchResult;
 use crate::wire::json::string_bytes;
 
 /// Length of a UUID without quotes.
@@ -66,6 +67,13 @@ fn answer_bytes(answer: &AnswerSummary) -> usize {
 
 fn error_bytes(error: Option<&str>) -> usize {
     error.map_or(0, |error| r#","error":"#.len() + string_bytes(error))
+}
+
+impl JsonBytes for SearchResult {
+    fn json_bytes(&self) -> usize {
+        const FRAME: usize = r#"{"message":,"snippet":}"#.len();
+        FRAME + self.message.json_bytes() + string_bytes(&self.snippet)
+    }
 }
 
 impl JsonBytes for ConversationView {

@@ -3,8 +3,9 @@
 use cortex_core::internals::limits::{
     CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, LIST_BYTES_MAX, LIST_LIMIT_DEFAULT,
     LIST_LIMIT_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX, PASSWORD_BODY_BYTES_MAX,
-    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, REQUEST_ID_BYTES_MAX, TARGET_BYTES_MAX, TOPIC_CHARS_MAX,
-    USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, REQUEST_ID_BYTES_MAX, SEARCH_LIMIT_DEFAULT,
+    SEARCH_LIMIT_MAX, SEARCH_QUERY_CHARS_MAX, SEARCH_WORDS_MAX, TARGET_BYTES_MAX, TOPIC_CHARS_MAX, USER_ID_CHARS_MAX,
+    USERS_QUERY_IDS_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
 };
 use cortex_core::internals::{Access, BodyKind, DOCUMENT, EventKind, Method, Operation, ROUTES, Role, Status};
 use serde_json::{Value, json};
@@ -327,6 +328,11 @@ fn limits_are_those_of_the_program() {
     for (place, limit) in table {
         assert_eq!(document.pointer(&format!("/components/{place}")), Some(&json!(limit)), "{place}");
     }
+    let search = parameters(&document, "/search", &document["paths"]["/search"]["get"]);
+    let schema = |name: &str| search.iter().find(|one| one["name"] == name).map(|one| one["schema"].clone());
+    let limit = json!({"type": "integer", "minimum": 1, "maximum": SEARCH_LIMIT_MAX, "default": SEARCH_LIMIT_DEFAULT});
+    assert_eq!(schema("limit"), Some(limit));
+    assert_eq!(schema("q"), Some(json!({"type": "string", "minLength": 1, "maxLength": SEARCH_QUERY_CHARS_MAX})));
     for (bytes, words) in [
         (METADATA_BYTES_MAX, "at most 64 KiB"),
         (TARGET_BYTES_MAX, "exceeds 8 KiB"),
@@ -339,6 +345,7 @@ fn limits_are_those_of_the_program() {
         format!("{METADATA_LEVELS_MAX} levels"),
         format!("at most {PARTICIPANTS_MAX} including the caller"),
         format!("at most {USERS_QUERY_IDS_MAX} as sent"),
+        format!("At most {SEARCH_WORDS_MAX} words"),
     ] {
         assert!(DOCUMENT.contains(&words), "{words}");
     }

@@ -98,6 +98,15 @@ fn probes(method: Method, pattern: &str) -> Option<&'static [Probe]> {
             ),
             (Own, "/v1/chat/completions", r#"{"messages":[{"role":"user","content":"x"}]}"#),
         ],
+        // Other workspaces are `403`; `search` tests that.
+        (Get, "/search") => &[
+            (Own, "/search?q=secret", ""),
+            (Own, "/search?q=s*&limit=100&conversation_id=default", ""),
+            (Hidden, "/search?q=secret&conversation_id={c}", ""),
+            (Hidden, "/search?q=secret&conversation_id={c}&before={m}", ""),
+            (Forbidden, "/search?q=secret&workspace_id={w}", ""),
+            (Hidden, "/search?q=secret&workspace_id={w}&conversation_id={c}", ""),
+        ],
         (Get, "/usage") => &[(Own, "/usage", ""), (Own, "/usage?by=conversation", "")],
         (Get, "/conversations/{conversation_id}/messages/{message_id}") => {
             &[(Hidden, "/conversations/{c}/messages/{m}", "")]

@@ -33,6 +33,7 @@ mod ops;
 mod rates;
 mod recovery;
 mod retention;
+mod search;
 mod settings;
 mod streams;
 mod turns;

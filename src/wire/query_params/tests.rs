@@ -58,6 +58,54 @@ fn conversation_lists() {
 }
 
 #[test]
+fn searches() {
+    const ID: &str = "0190c42e-8d3f-7123-9abc-0123456789ab";
+    let term = |words: &str| SearchTerm { words: words.into(), is_prefix: false, is_excluded: false };
+    let bare =
+        SearchParameters { terms: vec![term("a")], conversation_id: None, workspace_id: None, limit: 20, before: None };
+    assert_eq!(search(&pairs("q=a&offset=x")), Ok(bare.clone()));
+    let full = SearchParameters {
+        terms: vec![term("a"), SearchTerm { is_excluded: true, ..term("b c") }],
+        conversation_id: Some("default".into()),
+        workspace_id: Some("w".into()),
+        limit: SEARCH_LIMIT_MAX,
+        before: MessageId::parse(ID),
+    };
+    let query = format!("before={}&limit=100&workspace_id=w&conversation_id=default&q=a -\"b c\"", ID.to_uppercase());
+    assert_eq!(search(&pairs(&query)), Ok(full));
+    assert_eq!(search(&pairs("q=a&limit=1")), Ok(SearchParameters { limit: 1, ..bare }));
+
+    let limit = ("limit", "must be a whole number from 1 to 100");
+    let before = ("before", "must be the id of a message");
+    let once = "must be given once";
+    let bad = [
+        ("", vec![("q", "is required")]),
+        ("q=", vec![("q", "must have a word to search for")]),
+        ("q=a *", vec![("q", "character 3: * must be at the end of a word or after a closing quote")]),
+        ("q=a&q=a", vec![("q", once)]),
+        ("limit=0&before=x", vec![("q", "is required"), limit, before]),
+        ("q=a&limit=101", vec![limit]),
+        ("q=a&limit=", vec![limit]),
+        ("q=a&before=", vec![before]),
+        ("q=a&before=default", vec![before]),
+        (
+            "q=\"&conversation_id=&conversation_id=&workspace_id=w&workspace_id=w&limit=+1&before=a&before=a",
+            vec![
+                ("q", "character 1: the quote is not closed"),
+                ("conversation_id", once),
+                ("workspace_id", once),
+                limit,
+                ("before", once),
+            ],
+        ),
+    ];
+    for (query, expected) in bad {
+        let expected: Vec<_> = expected.into_iter().map(|(name, rule)| (name, rule.to_owned())).collect();
+        assert_eq!(rejected_fields(search(&pairs(query))), expected, "{query}");
+    }
+}
+
+#[test]
 fn chats_and_their_messages() {
     let pagination = |limit, offset| Pagination { limit, offset };
     let list = |query| conversation_view_list(&pairs(query));
