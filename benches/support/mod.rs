@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod bare_loop;
+pub mod bench_store;
 pub mod connection;
 pub mod cores;
 pub mod histogram;

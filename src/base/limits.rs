@@ -101,6 +101,20 @@ pub const SEARCH_LIMIT_MAX: u32 = 100;
 pub const SEARCH_QUERY_CHARS_MAX: usize = 500;
 /// Maximum number of words in the query of a search, because each is looked up.
 pub const SEARCH_WORDS_MAX: usize = 16;
+/// Length of a snippet of a search, in characters, without marks.
+pub(crate) const SNIPPET_CHARS_MAX: usize = 200;
+/// Workspaces and conversations of the caller to which one part of a search is limited, because each is looked up. A caller
+/// with more is searched for in several parts.
+pub(crate) const SEARCH_SCOPES_MAX: usize = 16;
+/// Words that a prefix in a search may stand for. If there are more, the texts of the messages are searched.
+pub(crate) const SEARCH_PREFIX_WORDS_MAX: usize = 32;
+/// Bytes of text that one step adds to the index of searches, or removes.
+pub(crate) const SEARCH_STEP_BYTES_MAX: usize = 32 * 1024;
+/// Messages that one step adds to the index of searches.
+pub(crate) const SEARCH_STEP_MESSAGES_MAX: usize = 256;
+/// Messages without an entry in the index of searches before it is extended, unless no message is sent for a second. A search reads
+/// their texts.
+pub(crate) const SEARCH_UNINDEXED_MAX: u64 = 256;
 /// Most recent messages included in one conversation.
 pub const CONVERSATION_MESSAGES_MAX: u32 = 100;
 /// Most recent messages included in each item of a list of conversations.

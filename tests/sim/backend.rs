@@ -285,6 +285,7 @@ impl World {
         let was_too_large = self.journal_bytes() > self.setup.retention.bytes;
         let holder = self.begin_fault(fault);
         let notifications = self.process().writer.maintain(now);
+        self.process().writer.index_messages();
         // A notification is an event as well.
         let is_too_large = was_too_large || notifications.is_some();
         self.end_fault(fault, holder);

@@ -176,6 +176,7 @@ impl World {
         self.settle();
         self.check_rest();
         self.check_rows();
+        self.process().writer.check_search_index();
         self.advance(HEARTBEAT_MILLISECONDS * 1000 + 1000);
         self.settle();
         self.check_heartbeats();

@@ -242,6 +242,7 @@ impl World {
             assert_eq!(committed.through, self.writer().position());
             self.notifications.extend(committed.events.iter().cloned());
         }
+        self.writer().index_messages();
         matches!(self.writer().maintenance_due(now), MaintenanceDue::Now | MaintenanceDue::WhenIdle)
     }
 
@@ -251,6 +252,7 @@ impl World {
         while self.maintain() {
             steps += 1;
         }
+        self.writer().check_search_index();
         steps
     }
 }

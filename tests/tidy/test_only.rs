@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Items that only tests name, each with its reason.
-const FOR_TESTS: &[(&str, &str)] = &[("check_invariants", "the simulation calls it after every step")];
+const FOR_TESTS: &[(&str, &str)] = &[
+    ("check_invariants", "the simulation calls it after every step"),
+    ("check_search_index", "the simulation calls it at the end of a run, because it reads all texts"),
+];
 
 /// An item that other modules may name.
 #[derive(Debug)]

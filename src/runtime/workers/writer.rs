@@ -37,6 +37,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
     let mut due = MaintenanceDue::Now;
     let (mut transactions_since, mut maintain_by) = (0, clock.now().mono);
     let mut probe_at = maintain_by;
+    let mut indexing = IndexingTurns { next_at: maintain_by, is_busy: false };
     loop {
         if writer.is_poisoned() {
             log::error!(
@@ -47,7 +48,11 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
         }
         let is_failing = writer.fault().is_some();
         let until_due = if is_failing { PROBE } else { time_until(due, clock.now().mono) };
-        let timeout = until_due.min(EXTERNAL_WRITES);
+        let until_indexing = match indexing.due(&writer) {
+            Some(at) if !is_failing => Duration::from_micros(at.since(clock.now().mono)),
+            _ => EXTERNAL_WRITES,
+        };
+        let timeout = until_due.min(EXTERNAL_WRITES).min(until_indexing);
         let wakeup = workers.writer.take(&mut commands, TRANSACTION_COMMANDS_MAX, transaction_bytes_max, Some(timeout));
         if wakeup == Wakeup::Closed {
             break;
@@ -76,6 +81,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             replies.committed(committed);
             left = &left[done..];
             transactions_since += 1;
+            indexing.is_busy = true;
         }
         commands.clear();
         let now = clock.now();
@@ -107,8 +113,36 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             due = writer.maintenance_due(now);
             (transactions_since, maintain_by) = (0, now.mono.plus_milliseconds(MAINTENANCE_MILLISECONDS));
         }
+        let began = clock.now();
+        if indexing.due(&writer).is_some_and(|at| at <= began.mono) {
+            shared.writer_health.begins(began.mono);
+            writer.index_messages();
+            shared.writer_health.rests(writer.fault());
+            indexing.took(began.mono, clock.now().mono);
+        }
     }
     writer.close();
+}
+
+/// The turns of the steps that bring the index of searches up to date.
+struct IndexingTurns {
+    /// The earliest start of the next step while commands arrive.
+    next_at: MonoTime,
+    /// Whether a command was committed since the last step.
+    is_busy: bool,
+}
+
+impl IndexingTurns {
+    /// When the next step is due; `None` if the index has everything.
+    fn due(&self, writer: &Writer) -> Option<MonoTime> {
+        let at = writer.indexing_due()?;
+        Some(if self.is_busy { at.max(self.next_at) } else { at })
+    }
+
+    /// Records a step. While commands arrive, steps take a tenth of the writer's time.
+    fn took(&mut self, began: MonoTime, ended: MonoTime) {
+        *self = IndexingTurns { next_at: ended.plus(9 * ended.since(began)), is_busy: false };
+    }
 }
 
 /// How long the writer waits for commands before it runs maintenance.

@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod files;
 pub(crate) mod read;
 pub(crate) mod schema;
+pub(crate) mod search;
 pub(crate) mod tables;
 pub(crate) mod values;
 pub(crate) mod write;

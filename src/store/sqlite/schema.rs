@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
 const MIGRATIONS: &[&str] =
-    &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10, VERSION_11];
+    &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10, VERSION_11, VERSION_12];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -398,6 +398,38 @@ CREATE TABLE usage_days (
     cached_tokens INTEGER NOT NULL,
     PRIMARY KEY (user, day)
 ) WITHOUT ROWID;
+";
+
+// `search_index` has the words of the messages that are published and whose number is at most `search_state.through`, except for
+// those in `search_pending`, of which it has the first `done` bytes. It also has the words of the texts in `search_removals`, which
+// were changed or deleted, apart from those in the first `done` bytes. `search_texts` is what a complete index would have. Each text begins with two words
+// that no search can name as they are: its workspace and its conversation after a character of private use, 57344 or U+E000. The index
+// does not store where in a message a word is, which halves it. Segments are merged by steps of the program, so that no commit
+// does it.
+const VERSION_12: &str = "
+CREATE TABLE search_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL
+);
+INSERT INTO search_state (id, through) VALUES (1, 0);
+CREATE TABLE search_pending (
+    number INTEGER PRIMARY KEY REFERENCES messages (number),
+    done INTEGER NOT NULL
+);
+CREATE TABLE search_removals (
+    number INTEGER PRIMARY KEY,
+    done INTEGER NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE VIEW search_texts (number, text) AS
+SELECT m.number, char(57344) || 'w' || c.workspace || ' ' || char(57344) || 'c' || m.conversation || ' ' || m.content
+FROM messages m CROSS JOIN conversations c ON c.number = m.conversation WHERE m.published_by IS NOT NULL;
+CREATE VIRTUAL TABLE search_index USING fts5 (
+    text, content = 'search_texts', content_rowid = 'number', detail = 'none', columnsize = 0,
+    tokenize = 'unicode61 remove_diacritics 2'
+);
+INSERT INTO search_index (search_index, rank) VALUES ('automerge', 0), ('crisismerge', 64), ('hashsize', 262144);
+CREATE VIRTUAL TABLE search_words USING fts5vocab (search_index, instance);
 ";
 
 /// The values of which a database has exactly one. They do not change while the database is open.

@@ -9,6 +9,7 @@ mod plans;
 mod purge;
 mod query_steps;
 mod retention;
+mod search;
 mod steps;
 pub(crate) mod support;
 mod transfer;

@@ -4,6 +4,7 @@
 //! contain any bytes, so no row makes this module panic.
 
 use crate::base::limits::FINDINGS_MAX;
+use crate::store::sqlite::search;
 use crate::store::sqlite::tables::{inbox, journal_head, state_events};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, params};
@@ -53,6 +54,18 @@ pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<S
     check(&mut findings, "the order of the journal", |found| check_order(db, found));
     progress(checks - 1, checks);
     check(&mut findings, "the inboxes", |found| check_inboxes(db, found));
+    findings
+}
+
+/// Whether the index of searches has exactly the words that it should have. Cuts all texts into words.
+pub(crate) fn search_index(db: &Connection) -> Vec<String> {
+    let mut findings = Vec::new();
+    check(&mut findings, "the index of searches", |found| {
+        if !search::integrity::is_consistent(db)? {
+            found.add(|| "the index of searches differs from the texts of the messages".to_owned());
+        }
+        Ok(())
+    });
     findings
 }
 
@@ -143,6 +156,11 @@ const RULES: &[RowRule] = &[
             LEFT JOIN conversations c ON c.number = e.conversation \
             WHERE (w.number IS NULL OR (c.number IS NULL AND e.conversation IS NOT NULL)) \
             AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
+    },
+    RowRule {
+        violation: "a message that waits for the index of searches is not published, or is after the indexed ones",
+        query: "SELECT 'message ' || p.number FROM search_pending p JOIN messages m ON m.number = p.number \
+            WHERE m.published_by IS NULL OR p.number > (SELECT through FROM search_state WHERE id = 1)",
     },
     RowRule { violation: "the statistics of the journal differ from its events", query: STATS_DIFFER },
     RowRule { violation: "a share of the journal differs from its events", query: SHARES_DIFFER },

@@ -38,6 +38,7 @@ pub(crate) fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<Verify
     db.execute_batch("BEGIN").map_err(|error| OpenError::of(path, &error))?;
     let mut findings = integrity::damage(&db, IntegrityCheck::Whole);
     findings.extend(integrity::rows(&db, |done, checks| progress(Progress { done, of: Some(checks) })));
+    findings.extend(integrity::search_index(&db));
     let position = journal_head::load(&db).map_or(EventNumber(0), |head| head.number);
     let counts = if findings.is_empty() { counts(&db) } else { Ok(Vec::new()) };
     let counts = counts.unwrap_or_else(|error| {

@@ -32,6 +32,11 @@ impl<T: JsonBytes> PageBuilder<T> {
         !self.truncated
     }
 
+    /// The number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// The length of the JSON text of the items, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -11,6 +11,7 @@ use crate::store::sqlite::read::listing::Listing;
 use crate::store::sqlite::read::usage_search::UsageSearch;
 use crate::store::sqlite::read::user_search::UserSearch;
 use crate::store::sqlite::read::view_listing::ViewListing;
+use crate::store::sqlite::search::message_search::MessageSearch;
 
 /// A query that has not been completed, and the place where it continues.
 pub struct PendingQuery {
@@ -36,6 +37,7 @@ impl PendingQuery {
             QueryProgress::Views(listing) => listing.bytes(),
             QueryProgress::Users(search) => search.bytes(),
             QueryProgress::Usage(search) => search.bytes(),
+            QueryProgress::Search(search) => search.bytes(),
         }
     }
 }
@@ -57,6 +59,7 @@ pub(crate) enum QueryProgress {
     Views(Box<ViewListing>),
     Users(Box<UserSearch>),
     Usage(Box<UsageSearch>),
+    Search(Box<MessageSearch>),
     /// A search of the caller's conversations for one of a workspace.
     StreamAccess(ConversationPlace),
 }

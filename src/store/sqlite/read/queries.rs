@@ -7,18 +7,21 @@ use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::page::{Page, Pagination};
 use crate::domain::query::{QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
+use crate::domain::search::Search;
 use crate::domain::usage::{DayRange, UsageBy};
 use crate::store::error::{Abort, rejection_of};
 use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
 use crate::store::sqlite::read::journal_step::JournalPageRequest;
 use crate::store::sqlite::read::listing::Listing;
 use crate::store::sqlite::read::pending_query::{PendingQuery, QueryProgress, QueryStep};
-use crate::store::sqlite::read::read_transaction::{ReadLimits, ReadTransaction};
+use crate::store::sqlite::read::read_transaction::{NOT_A_PARTICIPANT, ReadLimits, ReadTransaction};
 use crate::store::sqlite::read::step_budget::{PARTICIPANT_WORK, ROW_WORK, StepBudget};
 use crate::store::sqlite::read::usage_search::UsageSearch;
 use crate::store::sqlite::read::user_search::UserSearch;
 use crate::store::sqlite::read::view_listing::ViewListing;
 use crate::store::sqlite::read::{answer_history, journal_page};
+use crate::store::sqlite::search::message_search::MessageSearch;
+use crate::store::sqlite::search::tokenizer::Tokenizer;
 use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, workspaces};
 use crate::store::sqlite::values::sql;
 use rusqlite::Connection;
@@ -95,6 +98,7 @@ impl ReadTransaction<'_> {
                 return self.conversation_views(*pagination, *with_messages, progress, budget);
             }
             QueryKind::Users(ids) => return self.users(ids, progress, budget),
+            QueryKind::Search(search) => return self.search(search, progress, budget, position),
             QueryKind::StreamAccess(filter) => return self.stream_access(filter, progress, budget),
             QueryKind::Usage { days, by } => return self.usage(*days, *by, progress, budget),
             // All others have a bounded result that an index selects, or return the part that one step has found.
@@ -200,6 +204,24 @@ impl ReadTransaction<'_> {
         Ok(step.map_continue(QueryProgress::Users).map_break(QueryResult::Users))
     }
 
+    fn search(
+        &self,
+        search: &Search,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+        position: EventNumber,
+    ) -> StepResult<Abort<Rejection>> {
+        // No user has the key 0. A caller without a row has no messages, but may name what exists.
+        let user = self.caller()?.map_or(0, |user| user.key);
+        let tokenizer = Tokenizer::new(self.db)?;
+        let state = match progress {
+            QueryProgress::Search(state) => state,
+            _ => MessageSearch::start(self, user, search, &tokenizer, position)?,
+        };
+        let step = state.step(self, user, &tokenizer, budget)?;
+        Ok(step.map_continue(QueryProgress::Search).map_break(QueryResult::Search))
+    }
+
     fn stream_access(
         &self,
         filter: &StreamFilter,
@@ -233,7 +255,7 @@ impl ReadTransaction<'_> {
                 return Ok(ControlFlow::Continue(QueryProgress::StreamAccess(place)));
             }
         }
-        Err(Rejection::Forbidden("the caller is not a participant of any conversation of the workspace").into())
+        Err(Rejection::Forbidden(NOT_A_PARTICIPANT).into())
     }
 
     fn usage(

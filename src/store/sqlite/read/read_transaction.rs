@@ -8,6 +8,9 @@ use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
 use crate::store::sqlite::tables::{conversations, users, workspaces};
 use rusqlite::Connection;
 
+/// Why a workspace of another user cannot be named.
+pub(crate) const NOT_A_PARTICIPANT: &str = "the caller is not a participant of any conversation of the workspace";
+
 /// The limits of a query.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadLimits {

@@ -95,6 +95,17 @@ pub(crate) fn find_shown(
     }
 }
 
+/// Message `number` as [`find_shown`] returns it. It must be in this conversation.
+pub(crate) fn shown_at(
+    db: &Connection,
+    ids: &IdKey,
+    access: &ConversationAccess,
+    number: EventNumber,
+) -> rusqlite::Result<Option<Message>> {
+    let read = |row: &Row<'_>| read_shown(db, row, ids, access.id, false);
+    db.prepare_cached(FIND_SHOWN)?.query_row([sql(number)], read).optional()
+}
+
 /// The message with this id and its number; `None` if the message is deleted or not in this conversation.
 pub(crate) fn find_in(
     db: &Connection,
@@ -119,13 +130,23 @@ pub(crate) fn cursor(
     id: MessageId,
     position: EventNumber,
 ) -> rusqlite::Result<Option<EventNumber>> {
+    let place = place(db, ids, id, position)?;
+    Ok(place.filter(|(_, conversation)| conversation.is_none_or(|it| it == access.number)).map(|(number, _)| number))
+}
+
+/// The number of a message, and its conversation unless the message is deleted. `None` for an id that no message has had.
+pub(crate) fn place(
+    db: &Connection,
+    ids: &IdKey,
+    id: MessageId,
+    position: EventNumber,
+) -> rusqlite::Result<Option<(EventNumber, Option<EventNumber>)>> {
     match locate(db, ids, id)? {
-        Some((number, Some(conversation))) => Ok((conversation == access.number).then_some(number)),
-        Some((number, None)) if number <= position => {
-            let was_message = !db.prepare_cached(IS_OTHER_RESOURCE)?.exists([sql(number)])?;
-            Ok(was_message.then_some(number))
+        Some((number, None)) => {
+            let was_message = number <= position && !db.prepare_cached(IS_OTHER_RESOURCE)?.exists([sql(number)])?;
+            Ok(was_message.then_some((number, None)))
         }
-        _ => Ok(None),
+        place => Ok(place),
     }
 }
 

@@ -12,6 +12,12 @@ impl Writer {
         self.check_cache();
     }
 
+    /// Asserts that the index of searches has the words of the messages. Takes long if their texts are.
+    pub fn check_search_index(&self) {
+        let findings = integrity::search_index(&self.connection.db);
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+    }
+
     fn check_cache(&mut self) {
         let head = journal_head::load(&self.connection.db).expect("the journal's head can be read");
         assert_eq!(self.head, head);

@@ -50,6 +50,11 @@ impl Maintenance {
         Maintenance { retention, has_rows: true, young_until: AgeTime(i64::MIN), has_failed: false }
     }
 
+    /// Whether there may be rows to remove.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.has_rows
+    }
+
     /// Runs one step inside the transaction that `rows` has open. Returns the events to publish after the commit, and the new
     /// head of the journal.
     pub(crate) fn step(

@@ -4,6 +4,7 @@
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
+use crate::store::sqlite::search::index;
 use crate::store::sqlite::tables::{
     answer_jobs, answers, idempotency, journal_shares, reasoning, released_users, state_events, workspace_deletions,
 };
@@ -79,6 +80,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     drop(found);
     match last {
         Some(last) => {
+            index::will_purge(db, conversation, last)?;
             answer_jobs::delete_through(db, conversation, last)?;
             reasoning::delete_through(db, conversation, last)?;
             answers::delete_through(db, conversation, last)?;

@@ -12,6 +12,7 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::sqlite::read::conversation_queries;
+use crate::store::sqlite::search::index;
 use crate::store::sqlite::tables::{
     answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
     state_events, usage, users, workspace_deletions, workspaces,
@@ -184,14 +185,18 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn insert_message(&self, number: EventNumber, row: &NewMessageRow<'_>) -> RowResult<()> {
-        messages::insert(self.db, number, row)
+        messages::insert(self.db, number, row)?;
+        // The number of an answer was assigned when it began, and later messages may be indexed by now.
+        if row.reply_to.is_some() { index::published(self.db, number) } else { Ok(()) }
     }
 
     fn update_message(&self, number: EventNumber, message: &Message) -> RowResult<()> {
+        index::will_update(self.db, number, message.content.as_str())?;
         messages::update(self.db, number, message)
     }
 
     fn delete_message(&self, number: EventNumber) -> RowResult<()> {
+        index::will_delete(self.db, number)?;
         reasoning::delete(self.db, number)?;
         answers::delete_of(self.db, number)?;
         messages::delete(self.db, number)
@@ -230,7 +235,8 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn finish_answer(&self, answer: EventNumber, message: &Message, published_by: EventNumber) -> RowResult<()> {
-        messages::finish_answer(self.db, answer, message, published_by)
+        messages::finish_answer(self.db, answer, message, published_by)?;
+        index::published(self.db, answer)
     }
 
     fn insert_ended_answer(&self, row: &EndedAnswerRow<'_>) -> RowResult<()> {

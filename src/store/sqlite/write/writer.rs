@@ -6,7 +6,7 @@
 use crate::base::limits::TRANSACTION_ROWS_MAX;
 use crate::base::memory_plan::MemoryPlan;
 use crate::base::metrics;
-use crate::base::time::{Now, WallTime};
+use crate::base::time::{MonoTime, Now, WallTime};
 use crate::config::types::Database;
 use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_status_change::AnswerStatusChange;
@@ -28,6 +28,7 @@ use crate::store::sqlite::admin::development_user;
 use crate::store::sqlite::files::temporary::TemporaryDatabase;
 use crate::store::sqlite::read::reader::Reader;
 use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::sqlite::search::step::SearchIndexing;
 use crate::store::sqlite::tables::{journal_head, users};
 use crate::store::sqlite::write::maintenance::{self, Maintenance, MaintenanceDue};
 use crate::store::sqlite::write::rows::SqliteRows;
@@ -53,6 +54,7 @@ pub struct Writer {
     token_rules: Arc<TokenRules>,
     rule_change: i64,
     maintenance: Maintenance,
+    indexing: SearchIndexing,
     /// Rows that one step of a query examines.
     query_rows_max: usize,
     memory: MemoryPlan,
@@ -133,6 +135,7 @@ impl Writer {
             token_rules,
             rule_change,
             maintenance,
+            indexing: SearchIndexing::new(),
             query_rows_max,
             memory,
         })
@@ -186,6 +189,7 @@ impl Writer {
     /// an error, no step is due until another transaction has succeeded.
     pub fn maintain(&mut self, now: Now) -> Option<Committed> {
         let (before, age) = (self.head.number, self.age.at(now.mono));
+        let may_purge = self.maintenance.has_rows();
         let step = self.begin().and_then(|()| {
             let rows = SqliteRows { db: &self.connection.db, ids: &self.meta.ids };
             let done = self.maintenance.step(&rows, &mut self.cache, self.head, now.wall, age)?;
@@ -195,6 +199,9 @@ impl Writer {
         let events = match step {
             Ok((events, head)) => {
                 self.head = head;
+                if may_purge {
+                    self.indexing.has_purged();
+                }
                 events
             }
             Err(error) => {
@@ -217,6 +224,26 @@ impl Writer {
             started: Arc::new([]),
             token_rules: None,
         })
+    }
+
+    /// One short transaction that brings the index of searches up to date. Searches read what the index lacks, so a step changes
+    /// no result. After an error, no step is due until another transaction has succeeded.
+    pub fn index_messages(&mut self) {
+        let step = self.begin().and_then(|()| {
+            self.indexing.step(&self.connection.db, self.head.number)?;
+            self.connection.commit()
+        });
+        if let Err(error) = step {
+            log::error!("the index of searches cannot be extended: {error}");
+            self.roll_back();
+            self.connection.transaction_failed(&error);
+            self.indexing.step_failed();
+        }
+    }
+
+    /// The time from which the index of searches should be extended; `None` while it has everything.
+    pub fn indexing_due(&self) -> Option<MonoTime> {
+        self.indexing.due(self.head.number)
     }
 
     /// When the next step of maintenance is due.
@@ -432,6 +459,7 @@ impl Writer {
         (self.head, self.external_version) = (head, external_version);
         let marks = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
         self.maintenance.transaction_succeeded(events.iter().any(|event| marks.contains(&event.kind)));
+        self.indexing.transaction_succeeded(&events, now.mono);
         Ok(TransactionResult { before, events, results, jobs, queued, started, token_rules })
     }
 

@@ -1,0 +1,512 @@
+//! A search for messages, in steps.
+//!
+//! The messages that match are found newest first within each part of the search, and the newest of all parts are kept. First come the
+//! messages that the index lacks, whose texts are read. Then the index is searched for a few workspaces and conversations of
+//! the caller at a time. For a caller with many, the newest messages of all users are searched before, because they often suffice.
+//! Access is checked in each step, for each message.
+//!
+//! Invariant: `found` has the newest messages that match, among those examined, and at most one more than the result may have.
+
+use crate::base::limits::{SEARCH_PREFIX_WORDS_MAX, SEARCH_SCOPES_MAX};
+use crate::domain::command::ApiVariant;
+use crate::domain::id::{EventNumber, MessageId};
+use crate::domain::result::{Rejection, Resource};
+use crate::domain::search::{Search, SearchPage, SearchResult};
+use crate::store::error::Abort;
+use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
+use crate::store::sqlite::read::page_builder::PageBuilder;
+use crate::store::sqlite::read::read_transaction::{NOT_A_PARTICIPANT, ReadTransaction};
+use crate::store::sqlite::read::step_budget::{ENTRY_WORK, ROW_WORK, StepBudget};
+use crate::store::sqlite::search::expression::{self, SearchExpression, SearchScope};
+use crate::store::sqlite::search::index;
+use crate::store::sqlite::search::matching::SearchWords;
+use crate::store::sqlite::search::tokenizer::Tokenizer;
+use crate::store::sqlite::tables::{conversations, messages, workspaces};
+use crate::store::sqlite::values::{number, sql};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+/// Bytes of a text whose reading counts as one entry of an index.
+const TEXT_BYTES_PER_ENTRY: usize = 256;
+
+/// Groups of scopes from which on the newest messages of all users are searched first.
+const MANY_GROUPS: usize = 8;
+/// Numbers of messages that are examined at a time if the index cannot select among them.
+const MESSAGES_WITHOUT_OPERANDS: i64 = 1024;
+/// Messages of all users that are examined before the groups of scopes.
+const CANDIDATES_EVERYWHERE: usize = 4096;
+
+type SearchStep<T> = Result<T, Abort<Rejection>>;
+
+/// A search under way.
+pub(crate) struct MessageSearch {
+    words: SearchWords,
+    expression: Option<SearchExpression>,
+    filter: SearchFilter,
+    /// The index has the messages through this number, apart from pending ones. Later ones are read.
+    indexed_through: i64,
+    place: SearchPlace,
+    /// Messages that match, by number.
+    found: BTreeSet<i64>,
+    found_max: usize,
+    /// Whether the caller may see a conversation of those that the filter selects.
+    has_scopes: bool,
+    results: PageBuilder<SearchResult>,
+    /// Whether the page has no room for more.
+    is_full: bool,
+}
+
+/// The messages among which a search looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SearchFilter {
+    All,
+    Conversation(i64),
+    /// A workspace, and whether the caller owns it.
+    Workspace(i64, bool),
+}
+
+/// Where a search continues.
+#[derive(Debug, Clone)]
+enum SearchPlace {
+    /// Among the messages that are not indexed, below a number. Next: Pending.
+    Unindexed { below: i64 },
+    /// Among the pending messages, below a number. Next: Everywhere, Scopes.
+    Pending { below: i64, ceiling: i64 },
+    /// Among the indexed messages of all users, below a number. Next: Scopes, Results.
+    Everywhere { below: i64, candidates_left: usize },
+    /// Before the next scopes. Next: Indexed, Results.
+    Scopes { place: ScopePlace, ceiling: i64 },
+    /// Among the indexed messages of some scopes, below a number. Next: Scopes.
+    Indexed { scopes: Vec<SearchScope>, next: ScopePlace, below: i64, ceiling: i64 },
+    /// Before the message with the greatest number of `found` that is not loaded.
+    Results { below: i64 },
+}
+
+/// A place among the scopes of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ScopePlace {
+    /// Before the only scope.
+    Only(SearchScope),
+    /// In the caller's own workspaces, after a number. Next: Joined.
+    Owned(i64),
+    /// In conversations of the workspaces of others. Next: End.
+    Joined(ConversationPlace),
+    End,
+}
+
+impl MessageSearch {
+    /// Starts a search of the caller's. `user` is 0 for a caller without a row.
+    pub(crate) fn start(
+        snapshot: &ReadTransaction<'_>,
+        user: i64,
+        search: &Search,
+        tokenizer: &Tokenizer,
+        position: EventNumber,
+    ) -> SearchStep<Box<MessageSearch>> {
+        let ceiling = match search.before {
+            None => i64::MAX,
+            Some(id) => sql(cursor(snapshot, id, position)?),
+        };
+        let filter = filter_of(snapshot, user, search)?;
+        Ok(Box::new(MessageSearch {
+            words: SearchWords::of(tokenizer, &search.terms)?,
+            expression: None,
+            filter,
+            indexed_through: sql(index::through(snapshot.db)?),
+            place: SearchPlace::Unindexed { below: ceiling },
+            found: BTreeSet::new(),
+            found_max: search.limit as usize + 1,
+            has_scopes: false,
+            results: PageBuilder::new(snapshot.list_bytes_max),
+            is_full: false,
+        }))
+    }
+
+    /// About the bytes that the search holds.
+    pub(crate) fn bytes(&self) -> usize {
+        let expression = self.expression.as_ref().map_or(0, SearchExpression::bytes);
+        self.results.bytes() + self.found.len() * size_of::<i64>() + expression
+    }
+
+    /// Searches further, as far as `budget` allows.
+    pub(crate) fn step(
+        mut self: Box<Self>,
+        snapshot: &ReadTransaction<'_>,
+        user: i64,
+        tokenizer: &Tokenizer,
+        budget: &mut StepBudget,
+    ) -> SearchStep<ControlFlow<SearchPage, Box<Self>>> {
+        let mut access = CallerAccess { db: snapshot.db, user, filter: self.filter, known: HashMap::new() };
+        if self.words.required().next().is_none() {
+            self.place = SearchPlace::Results { below: i64::MAX };
+        }
+        while budget.is_left() {
+            self.place = match self.place.clone() {
+                SearchPlace::Unindexed { below } => self.read_unindexed(&mut access, tokenizer, below, budget)?,
+                SearchPlace::Pending { below, ceiling } => {
+                    self.read_pending(&mut access, tokenizer, (below, ceiling), budget)?
+                }
+                SearchPlace::Scopes { place, ceiling } => {
+                    let place = next_scopes(&access, place, ceiling, budget)?;
+                    self.has_scopes |= matches!(place, SearchPlace::Indexed { .. });
+                    let is_foreign = matches!(self.filter, SearchFilter::Workspace(_, false));
+                    if is_foreign && !self.has_scopes && matches!(place, SearchPlace::Results { .. }) {
+                        return Err(Rejection::Forbidden(NOT_A_PARTICIPANT).into());
+                    }
+                    place
+                }
+                SearchPlace::Everywhere { below, mut candidates_left } => {
+                    let left = &mut candidates_left;
+                    match self.search_index(&mut access, tokenizer, (&[], below), left, budget)? {
+                        Some(below) if candidates_left > 0 => SearchPlace::Everywhere { below, candidates_left },
+                        Some(below) => SearchPlace::Scopes { place: ScopePlace::Owned(0), ceiling: below },
+                        None => SearchPlace::Results { below: i64::MAX },
+                    }
+                }
+                SearchPlace::Indexed { scopes, next, below, ceiling } => {
+                    match self.search_index(&mut access, tokenizer, (&scopes, below), &mut { usize::MAX }, budget)? {
+                        Some(below) => SearchPlace::Indexed { scopes, next, below, ceiling },
+                        None => SearchPlace::Scopes { place: next, ceiling },
+                    }
+                }
+                SearchPlace::Results { below } => match self.load(snapshot, tokenizer, below, budget)? {
+                    Some(below) => SearchPlace::Results { below },
+                    None => return Ok(ControlFlow::Break(self.page())),
+                },
+            };
+        }
+        Ok(ControlFlow::Continue(self))
+    }
+
+    /// Reads the texts of messages that are not indexed, newest first.
+    fn read_unindexed(
+        &mut self,
+        access: &mut CallerAccess<'_>,
+        tokenizer: &Tokenizer,
+        mut below: i64,
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<SearchPlace> {
+        let ceiling = below.min(self.indexed_through.saturating_add(1));
+        let mut statement = access.db.prepare_cached(UNINDEXED)?;
+        let mut rows = statement.query(params![below, self.indexed_through.max(self.cutoff()), budget.entries()])?;
+        while let Some(row) = rows.next()? {
+            (below, _) = (row.get(0)?, budget.spend(ENTRY_WORK));
+            if access.may_see(row.get(1)?, budget)? && self.matches(access.db, tokenizer, below, budget)? {
+                self.add(below);
+            }
+            if !budget.is_left() {
+                return Ok(SearchPlace::Unindexed { below });
+            }
+        }
+        Ok(SearchPlace::Pending { below: ceiling, ceiling })
+    }
+
+    /// Reads the texts of pending messages, newest first.
+    fn read_pending(
+        &mut self,
+        access: &mut CallerAccess<'_>,
+        tokenizer: &Tokenizer,
+        (mut below, ceiling): (i64, i64),
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<SearchPlace> {
+        let mut statement = access.db.prepare_cached(PENDING)?;
+        let mut rows = statement.query(params![below, self.cutoff(), budget.entries()])?;
+        while let Some(row) = rows.next()? {
+            (below, _) = (row.get(0)?, budget.spend(ENTRY_WORK));
+            if access.may_see(row.get(1)?, budget)? && self.matches(access.db, tokenizer, below, budget)? {
+                self.add(below);
+            }
+            if !budget.is_left() {
+                return Ok(SearchPlace::Pending { below, ceiling });
+            }
+        }
+        if self.filter == SearchFilter::All && access.has_many_scopes()? {
+            return Ok(SearchPlace::Everywhere { below: ceiling, candidates_left: CANDIDATES_EVERYWHERE });
+        }
+        let place = match self.filter {
+            SearchFilter::Conversation(number) => ScopePlace::Only(SearchScope::Conversation(number)),
+            SearchFilter::Workspace(number, true) => ScopePlace::Only(SearchScope::Workspace(number)),
+            SearchFilter::Workspace(_, false) => ScopePlace::Joined(ConversationPlace::JOINED),
+            SearchFilter::All => ScopePlace::Owned(0),
+        };
+        Ok(SearchPlace::Scopes { place, ceiling })
+    }
+
+    /// Searches a window of the index below a number, within scopes if there are any. Subtracts the messages that it examines from
+    /// `candidates_left`. Returns the number below which to continue; `None` at the end.
+    fn search_index(
+        &mut self,
+        access: &mut CallerAccess<'_>,
+        tokenizer: &Tokenizer,
+        (scopes, below): (&[SearchScope], i64),
+        candidates_left: &mut usize,
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<Option<i64>> {
+        let db = access.db;
+        let expression = match self.expression.take() {
+            Some(expression) => expression,
+            None => {
+                // Looking up a word costs about as much as some rows.
+                budget.spend(ROW_WORK * SEARCH_PREFIX_WORDS_MAX);
+                SearchExpression::of(db, &self.words)?
+            }
+        };
+        let operands = expression.operands(scopes);
+        // Without operands, all messages are candidates.
+        let (sql, text, from) = match operands.is_empty() {
+            true => (ALL_CANDIDATES, String::new(), below.saturating_sub(MESSAGES_WITHOUT_OPERANDS).max(0)),
+            false => (CANDIDATES, expression.text(&operands), expression::window(db, &operands, below)?),
+        };
+        let from = from.max(self.cutoff() + 1);
+        let needs_text = expression.needs_text;
+        self.expression = Some(expression);
+        budget.spend(ROW_WORK * 16 * operands.len());
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![text, below, from])?;
+        while let Some(row) = rows.next()? {
+            let candidate: i64 = row.get(0)?;
+            budget.spend(ROW_WORK);
+            *candidates_left = candidates_left.saturating_sub(1);
+            // The message may have been deleted, or have another text by now.
+            let mut find = db.prepare_cached(CANDIDATE)?;
+            let found = find.query_row([candidate], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let Some((conversation, is_pending)): Option<(i64, bool)> = found else { continue };
+            if access.may_see(conversation, budget)?
+                && (!(needs_text || is_pending) || self.matches(db, tokenizer, candidate, budget)?)
+            {
+                self.add(candidate);
+            }
+            if candidate <= self.cutoff() {
+                return Ok(None);
+            }
+            if !budget.is_left() || *candidates_left == 0 {
+                return Ok(Some(candidate));
+            }
+        }
+        Ok((from > self.cutoff() + 1 && from > 0).then_some(from))
+    }
+
+    /// Loads the next message of the result. Returns its number; `None` if there is no further one.
+    fn load(
+        &mut self,
+        snapshot: &ReadTransaction<'_>,
+        tokenizer: &Tokenizer,
+        below: i64,
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<Option<i64>> {
+        let is_one_more = self.results.len() + 1 == self.found_max;
+        let Some(found) = self.found.range(..below).next_back().copied() else { return Ok(None) };
+        if is_one_more || self.is_full {
+            return Ok(None);
+        }
+        let mut find = snapshot.db.prepare_cached(CANDIDATE)?;
+        let conversation = find.query_row([found], |row| row.get(0)).optional()?;
+        budget.spend(2 * ROW_WORK);
+        let access = match conversation {
+            Some(conversation) => conversations::access(snapshot.db, snapshot.ids, number(conversation))?,
+            None => None,
+        };
+        let access = access.filter(|access| access.authorize(snapshot.caller, ApiVariant::Conversations).is_ok());
+        let message = match &access {
+            Some(access) => messages::shown_at(snapshot.db, snapshot.ids, access, number(found))?,
+            None => None,
+        };
+        if let Some(message) = message {
+            let snippet = self.words.snippet(tokenizer, message.content.as_str())?;
+            budget.spend(ENTRY_WORK * (message.content.as_str().len() / TEXT_BYTES_PER_ENTRY));
+            self.is_full = !self.results.add(SearchResult { message, snippet });
+        }
+        Ok(Some(found))
+    }
+
+    fn page(self) -> SearchPage {
+        let total = self.found.len() as u64;
+        let page = self.results.finish(total);
+        SearchPage { results: page.items, total_is_at_least: total, truncated: page.truncated }
+    }
+
+    /// Whether the text of a message matches.
+    fn matches(
+        &self,
+        db: &Connection,
+        tokenizer: &Tokenizer,
+        message: i64,
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<bool> {
+        let mut find = db.prepare_cached(TEXT)?;
+        let mut rows = find.query([message])?;
+        let Some(row) = rows.next()? else { return Ok(false) };
+        let text = row.get_ref(0)?.as_str()?;
+        budget.spend(ROW_WORK + ENTRY_WORK * (text.len() / TEXT_BYTES_PER_ENTRY));
+        self.words.match_text(tokenizer, text)
+    }
+
+    fn add(&mut self, message: i64) {
+        self.found.insert(message);
+        if self.found.len() > self.found_max {
+            self.found.pop_first();
+        }
+    }
+
+    /// Messages through this number are older than those that the result may have.
+    fn cutoff(&self) -> i64 {
+        if self.found.len() < self.found_max { 0 } else { self.found.first().copied().unwrap_or(0) }
+    }
+}
+
+/// The number of a message that the caller may see, or of a deleted message, because its conversation is unknown.
+fn cursor(snapshot: &ReadTransaction<'_>, id: MessageId, position: EventNumber) -> SearchStep<EventNumber> {
+    let place = messages::place(snapshot.db, snapshot.ids, id, position)?;
+    let access = match place {
+        Some((_, Some(conversation))) => conversations::access(snapshot.db, snapshot.ids, conversation)?,
+        _ => None,
+    };
+    match place {
+        Some((number, None)) => Ok(number),
+        Some((number, _))
+            if access.is_some_and(|it| it.authorize(snapshot.caller, ApiVariant::Conversations).is_ok()) =>
+        {
+            Ok(number)
+        }
+        _ => Err(Rejection::Invalid(vec![("before", "must be the id of a message".to_owned())]).into()),
+    }
+}
+
+/// The filter of a search, if the caller may name it.
+fn filter_of(snapshot: &ReadTransaction<'_>, user: i64, search: &Search) -> SearchStep<SearchFilter> {
+    let conversation = match search.conversation {
+        Some(conversation) => Some(snapshot.access(conversation, ApiVariant::Conversations)?),
+        None => None,
+    };
+    let workspace = match search.workspace {
+        Some(id) => {
+            let found = workspaces::find(snapshot.db, snapshot.ids, id)?;
+            Some(found.ok_or(Rejection::NotFound(Resource::Workspace))?)
+        }
+        None => None,
+    };
+    Ok(match (conversation, workspace) {
+        (None, None) => SearchFilter::All,
+        (None, Some(workspace)) => {
+            let is_own = workspace.reference.owner.key == user;
+            SearchFilter::Workspace(sql(workspace.reference.number), is_own)
+        }
+        (Some(conversation), None) => SearchFilter::Conversation(sql(conversation.number)),
+        // No conversation has the number 0.
+        (Some(conversation), Some(workspace)) => match conversation.workspace.number == workspace.reference.number {
+            true => SearchFilter::Conversation(sql(conversation.number)),
+            false => SearchFilter::Conversation(0),
+        },
+    })
+}
+
+/// The next scopes of a search, and the place after them.
+fn next_scopes(
+    access: &CallerAccess<'_>,
+    place: ScopePlace,
+    ceiling: i64,
+    budget: &mut StepBudget,
+) -> rusqlite::Result<SearchPlace> {
+    let mut scopes = Vec::new();
+    let mut next = place;
+    if let ScopePlace::Only(scope) = next {
+        scopes.push(scope);
+        next = ScopePlace::End;
+    }
+    if let ScopePlace::Owned(mut after) = next {
+        let mut statement = access.db.prepare_cached(OWNED_WORKSPACES)?;
+        let mut rows = statement.query([access.user, after, SEARCH_SCOPES_MAX as i64])?;
+        while let Some(row) = rows.next()? {
+            after = row.get(0)?;
+            budget.spend(ROW_WORK);
+            scopes.push(SearchScope::Workspace(after));
+        }
+        let is_end = scopes.len() < SEARCH_SCOPES_MAX;
+        next = if is_end { ScopePlace::Joined(ConversationPlace::JOINED) } else { ScopePlace::Owned(after) };
+    }
+    if let ScopePlace::Joined(mut place) = next {
+        caller_conversations::walk(access.db, access.user, &mut place, budget, |conversation, _| {
+            let workspace = sql(conversation.workspace);
+            let is_wanted = match access.filter {
+                SearchFilter::Workspace(wanted, _) => workspace == wanted,
+                _ => true,
+            };
+            if is_wanted {
+                scopes.push(SearchScope::Conversation(sql(conversation.number)));
+            }
+            Ok(if scopes.len() < SEARCH_SCOPES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        next = if place == ConversationPlace::End { ScopePlace::End } else { ScopePlace::Joined(place) };
+    }
+    Ok(match (scopes.is_empty(), next) {
+        (true, ScopePlace::End) => SearchPlace::Results { below: i64::MAX },
+        (true, place) => SearchPlace::Scopes { place, ceiling },
+        (false, next) => SearchPlace::Indexed { scopes, next, below: ceiling, ceiling },
+    })
+}
+
+/// What the caller may see, within the filter of a search.
+struct CallerAccess<'a> {
+    db: &'a Connection,
+    user: i64,
+    filter: SearchFilter,
+    /// Conversations of which this is known in this step.
+    known: HashMap<i64, bool>,
+}
+
+impl CallerAccess<'_> {
+    /// Whether the caller's workspaces and conversations are so many that a search for each group of them takes long.
+    fn has_many_scopes(&self) -> rusqlite::Result<bool> {
+        let many = (MANY_GROUPS * SEARCH_SCOPES_MAX) as i64;
+        Ok(self.db.prepare_cached(NTH_JOINED)?.exists([self.user, many])?
+            || self.db.prepare_cached(NTH_OWNED)?.exists([self.user, many])?)
+    }
+
+    fn may_see(&mut self, conversation: i64, budget: &mut StepBudget) -> rusqlite::Result<bool> {
+        if let SearchFilter::Conversation(wanted) = self.filter
+            && wanted != conversation
+        {
+            return Ok(false);
+        }
+        if let Some(known) = self.known.get(&conversation) {
+            return Ok(*known);
+        }
+        budget.spend(ROW_WORK);
+        let workspace: Option<i64> = self
+            .db
+            .prepare_cached(VISIBLE_CONVERSATION)?
+            .query_row([conversation, self.user], |row| row.get(0))
+            .optional()?;
+        let may_see = match (self.filter, workspace) {
+            (SearchFilter::Workspace(wanted, _), Some(workspace)) => wanted == workspace,
+            (_, workspace) => workspace.is_some(),
+        };
+        self.known.insert(conversation, may_see);
+        Ok(may_see)
+    }
+}
+
+pub(crate) const UNINDEXED: &str = "
+    SELECT number, conversation FROM messages WHERE number < ?1 AND number > ?2 AND published_by IS NOT NULL
+    ORDER BY number DESC LIMIT ?3";
+pub(crate) const PENDING: &str = "
+    SELECT p.number, m.conversation FROM search_pending p CROSS JOIN messages m ON m.number = p.number
+    WHERE p.number < ?1 AND p.number > ?2 ORDER BY p.number DESC LIMIT ?3";
+pub(crate) const CANDIDATE: &str = "
+    SELECT conversation, EXISTS (SELECT 1 FROM search_pending p WHERE p.number = m.number)
+    FROM messages m WHERE number = ?1 AND published_by IS NOT NULL";
+pub(crate) const TEXT: &str = "SELECT content FROM messages WHERE number = ?1";
+pub(crate) const OWNED_WORKSPACES: &str = "
+    SELECT number FROM workspaces WHERE owner = ?1 AND deleted IS NULL AND number > ?2 ORDER BY number LIMIT ?3";
+/// Selects the workspace of a conversation that the user may see.
+pub(crate) const VISIBLE_CONVERSATION: &str = "
+    SELECT c.workspace FROM conversations c CROSS JOIN workspaces w ON w.number = c.workspace
+    WHERE c.number = ?1 AND c.deleted IS NULL AND w.deleted IS NULL
+        AND (w.owner = ?2 OR EXISTS (SELECT 1 FROM participants p WHERE p.conversation = c.number AND p.user = ?2))";
+pub(crate) const NTH_JOINED: &str = "SELECT 1 FROM participants WHERE user = ?1 LIMIT 1 OFFSET ?2";
+pub(crate) const NTH_OWNED: &str = "SELECT 1 FROM workspaces WHERE owner = ?1 AND deleted IS NULL LIMIT 1 OFFSET ?2";
+pub(crate) const ALL_CANDIDATES: &str =
+    "SELECT number FROM messages WHERE ?1 = '' AND number < ?2 AND number >= ?3 ORDER BY number DESC";
+const CANDIDATES: &str = "
+    SELECT rowid FROM search_index WHERE search_index MATCH ?1 AND rowid < ?2 AND rowid >= ?3 ORDER BY rowid DESC";

@@ -1,0 +1,194 @@
+//! Steps that bring the index up to date: each adds or removes a bounded part of the texts, and merges a few pages.
+
+use crate::base::limits::{SEARCH_STEP_BYTES_MAX, SEARCH_STEP_MESSAGES_MAX, SEARCH_UNINDEXED_MAX};
+use crate::base::text::char_boundary;
+use crate::base::time::MonoTime;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::EventNumber;
+use crate::store::sqlite::search::index::{self, PartialText};
+use crate::store::sqlite::values::{number, sql};
+use rusqlite::{Connection, params};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A few messages are added to the index when no transaction has run for this time.
+const QUIET_MILLISECONDS: u64 = 1000;
+/// Pages of the index that a step merges.
+const MERGED_PAGES: usize = 16;
+
+/// Whether the index has fallen behind.
+pub(crate) struct SearchIndexing {
+    /// The number through which messages are in the index; `None` until it is read.
+    through: Option<EventNumber>,
+    /// Whether there may be pending messages, texts to remove, or segments to merge.
+    has_more: bool,
+    /// Whether the last step failed. No step is due until a transaction has succeeded.
+    has_failed: bool,
+    last_transaction: MonoTime,
+}
+
+impl SearchIndexing {
+    pub(crate) fn new() -> SearchIndexing {
+        // An earlier process may have left work.
+        SearchIndexing { through: None, has_more: true, has_failed: false, last_transaction: MonoTime(0) }
+    }
+
+    /// Records that a transaction with commands succeeded.
+    pub(crate) fn transaction_succeeded(&mut self, events: &[Arc<Event>], now: MonoTime) {
+        let changes = [EventKind::Output, EventKind::MessageUpdated, EventKind::MessageDeleted];
+        self.has_more |= events.iter().any(|event| changes.contains(&event.kind));
+        self.last_transaction = now;
+        self.has_failed = false;
+    }
+
+    /// Records that messages were purged.
+    pub(crate) fn has_purged(&mut self) {
+        self.has_more = true;
+    }
+
+    /// Records that a step failed, so that it is not retried at once.
+    pub(crate) fn step_failed(&mut self) {
+        *self = SearchIndexing { has_failed: true, ..SearchIndexing::new() };
+    }
+
+    /// When a step is due, as far as known; `None` if the index has everything.
+    pub(crate) fn due(&self, head: EventNumber) -> Option<MonoTime> {
+        let quiet = self.last_transaction.plus_milliseconds(QUIET_MILLISECONDS);
+        match self.through {
+            _ if self.has_failed => None,
+            None => Some(MonoTime(0)),
+            Some(through) if head.0.saturating_sub(through.0) >= SEARCH_UNINDEXED_MAX => Some(MonoTime(0)),
+            Some(through) if self.has_more || head > through => Some(quiet),
+            Some(_) => None,
+        }
+    }
+
+    /// Runs one step inside an open transaction. `head` is the newest number.
+    pub(crate) fn step(&mut self, db: &Connection, head: EventNumber) -> rusqlite::Result<()> {
+        let through = index::through(db)?;
+        let mut budget = StepBytes { left: SEARCH_STEP_BYTES_MAX };
+        self.through = Some(add_new(db, through, head, &mut budget)?);
+        let has_texts = add_pending(db, &mut budget)? || remove_texts(db, &mut budget)?;
+        let has_merged = index::merge(db, MERGED_PAGES)?;
+        self.has_more = has_texts || has_merged;
+        Ok(())
+    }
+}
+
+/// The bytes of text that a step may still add or remove.
+struct StepBytes {
+    left: usize,
+}
+
+impl StepBytes {
+    /// The next part of a text of which `done` bytes are done; `None` if the step has room for less than a word of it. A part ends
+    /// between two words, so it is longer than a step if a word is.
+    fn part(&mut self, text: &str, done: usize) -> Option<Range<usize>> {
+        let is_whole = self.left == SEARCH_STEP_BYTES_MAX;
+        let end = char_boundary(text, done + self.left);
+        let end = match text[done..end].rfind(is_separator) {
+            _ if end == text.len() => end,
+            Some(at) => done + at,
+            None if is_whole => text[end..].find(is_separator).map_or(text.len(), |at| end + at),
+            None => done,
+        };
+        if end == done && !is_whole {
+            self.left = 0;
+            return None;
+        }
+        // The separator is in the next part, which is not empty for it.
+        let end = if end == done { done + text[done..].chars().next().map_or(0, char::len_utf8) } else { end };
+        self.left = self.left.saturating_sub(end - done);
+        Some(done..end)
+    }
+}
+
+/// Whether a character ends a word. There are more, but these are frequent enough.
+fn is_separator(char: char) -> bool {
+    char.is_ascii_whitespace()
+        || char.is_ascii_punctuation()
+        || matches!(char, '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{3002}' | '\u{3008}'..='\u{3011}')
+}
+
+/// Adds the messages after `through` in order. A text that is too long for the step becomes pending. Returns the number through which
+/// messages are added.
+fn add_new(
+    db: &Connection,
+    mut through: EventNumber,
+    head: EventNumber,
+    budget: &mut StepBytes,
+) -> rusqlite::Result<EventNumber> {
+    let from = through;
+    let mut statement = db.prepare_cached(NEW_TEXTS)?;
+    let mut rows = statement.query(params![sql(from), SEARCH_STEP_MESSAGES_MAX as i64])?;
+    let mut messages = 0;
+    while budget.left > 0 {
+        let Some(row) = rows.next()? else { break };
+        messages += 1;
+        let message: i64 = row.get(0)?;
+        // A message without a text is not published.
+        if let Some(text) = row.get_ref(1)?.as_str_or_null()? {
+            if text.len() > SEARCH_STEP_BYTES_MAX {
+                index::set_pending(db, message, 0)?;
+            } else if text.len() > budget.left {
+                budget.left = 0;
+                break;
+            } else {
+                budget.left -= text.len();
+                index::add(db, message, text)?;
+            }
+        }
+        through = number(message);
+    }
+    if messages < SEARCH_STEP_MESSAGES_MAX && budget.left > 0 {
+        through = head;
+    }
+    if through != from {
+        index::set_through(db, through)?;
+    }
+    Ok(through)
+}
+
+/// Adds parts of the pending messages. Returns whether more are left.
+fn add_pending(db: &Connection, budget: &mut StepBytes) -> rusqlite::Result<bool> {
+    while let Some(PartialText { number, done, text }) = index::first_pending(db)? {
+        if budget.left == 0 {
+            return Ok(true);
+        }
+        // What the index has of the message's earlier text is removed first.
+        if let Some(removal) = index::first_removal(db, number)?.filter(|removal| removal.number == number) {
+            remove_part(db, &removal, budget)?;
+            continue;
+        }
+        let Some(part) = budget.part(&text, done) else { return Ok(true) };
+        let end = part.end;
+        index::add(db, number, &text[part])?;
+        if end == text.len() { index::end_pending(db, number)? } else { index::set_pending(db, number, end)? }
+    }
+    Ok(false)
+}
+
+/// Removes parts of texts. Returns whether more are left.
+fn remove_texts(db: &Connection, budget: &mut StepBytes) -> rusqlite::Result<bool> {
+    while let Some(removal) = index::first_removal(db, 0)? {
+        if budget.left == 0 {
+            return Ok(true);
+        }
+        remove_part(db, &removal, budget)?;
+    }
+    Ok(false)
+}
+
+fn remove_part(db: &Connection, removal: &PartialText, budget: &mut StepBytes) -> rusqlite::Result<()> {
+    let Some(part) = budget.part(&removal.text, removal.done) else { return Ok(()) };
+    let end = part.end;
+    index::remove(db, removal.number, &removal.text[part])?;
+    match end == removal.text.len() {
+        true => index::end_removal(db, removal.number),
+        false => index::set_removal(db, removal.number, end),
+    }
+}
+
+pub(crate) const NEW_TEXTS: &str = "
+    SELECT m.number, (SELECT t.text FROM search_texts t WHERE t.number = m.number)
+    FROM messages m WHERE m.number > ?1 ORDER BY m.number LIMIT ?2";
