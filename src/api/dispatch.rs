@@ -8,11 +8,10 @@ use super::operation::Operation;
 use super::request::Request;
 use super::response::Response;
 use super::{
-    auth, config_conversations, conversations, docs, health, input, messages, openai, openapi, search, stream, usage,
-    users, workspaces,
+    auth, config_conversations, console, conversations, docs, health, input, messages, openai, openapi, search, stream,
+    usage, users, workspaces,
 };
 use crate::base::time::WallTime;
-use crate::wire;
 
 /// Turns a complete request into an action. `caller` is present for every operation that requires a token.
 pub(crate) fn dispatch(
@@ -24,7 +23,9 @@ pub(crate) fn dispatch(
     use Operation::*;
     let caller = || caller.ok_or_else(ApiError::missing_token);
     match request.operation {
-        Root => Ok(Action::Respond(Response::json(wire::service::root()))),
+        Root => Ok(Action::Respond(console::root(context, request))),
+        Console => Ok(Action::Respond(console::page(request))),
+        ConsoleFile => console::file(request).map(Action::Respond),
         Health => Ok(Action::Health),
         HealthLive => Ok(Action::Respond(health::live(now))),
         HealthReady => Ok(Action::Ready),

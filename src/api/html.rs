@@ -5,21 +5,25 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-const HTML: &str = "text/html; charset=utf-8";
+/// The media type of pages.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 
 impl Response {
-    /// A `200` with an HTML page. Its `Content-Security-Policy` (CSP Level 3) allows the page's own `<style>` and `<script>`
-    /// elements, by their hashes, and requests to this server. It forbids resources from elsewhere, any other script or
-    /// style (in attributes too), form submissions by the browser, and framing.
+    /// A `200` with an HTML page. Its policy allows the page's own `<style>` and `<script>` elements, by their hashes.
     pub fn page(html: &'static str) -> Response {
-        let policy = format!(
-            "default-src 'none'; style-src {}; script-src {}; img-src 'self' data:; connect-src 'self'; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            hashes(html, "style"),
-            hashes(html, "script"),
-        );
+        let policy = policy(&hashes(html, "style"), &hashes(html, "script"));
         Response { content_type: HTML, ..Response::json(html.as_bytes()) }.with("Content-Security-Policy", policy)
     }
+}
+
+/// The `Content-Security-Policy` (CSP Level 3) of a page. It allows these sources of styles and scripts, and requests to this
+/// server. It forbids resources from elsewhere, any other script or style (in attributes too), form submissions by the
+/// browser, and framing.
+pub(super) fn policy(style_sources: &str, script_sources: &str) -> String {
+    format!(
+        "default-src 'none'; style-src {style_sources}; script-src {script_sources}; img-src 'self' data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 /// The sources of a directive: the SHA-256 of the content of each element of this name, or `'none'` without any.

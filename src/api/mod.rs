@@ -4,11 +4,13 @@
 //! This module names neither the store nor a socket nor a clock: requests and the time are arguments, and actions and
 //! responses are plain values that the shard carries out.
 
+mod accept;
 mod action;
 pub(crate) mod auth;
 mod caller;
 mod completion;
 mod config_conversations;
+mod console;
 mod context;
 mod conversations;
 pub(crate) mod cors;

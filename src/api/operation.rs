@@ -16,6 +16,8 @@ pub enum Operation {
     Metrics,
     OpenApi,
     Docs,
+    Console,
+    ConsoleFile,
     Login,
     Verify,
     Refresh,
@@ -84,7 +86,9 @@ impl Operation {
     pub fn access(self) -> Access {
         use Operation::*;
         match self {
-            Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs | Login => Access::Open,
+            Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs | Console | ConsoleFile | Login => {
+                Access::Open
+            }
             OpenStream | StreamAnswer => Access::TokenOrTicket,
             _ => Access::Token,
         }
@@ -142,7 +146,7 @@ impl Operation {
             CreateChatCompletion => "completion",
             Search => "search",
             GetUsage => "usage",
-            Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs => "request",
+            Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs | Console | ConsoleFile => "request",
             ConfigCreateConversation
             | ConfigListConversations
             | ConfigGetConversation

@@ -26,6 +26,10 @@ pub(crate) struct Request<'a> {
     pub last_event_id: Option<&'a [u8]>,
     /// The raw value of `X-Conversation-Id`.
     pub conversation_id: Option<&'a [u8]>,
+    /// The raw value of `Accept`.
+    pub accept: Option<&'a [u8]>,
+    /// The raw value of `If-None-Match`.
+    pub if_none_match: Option<&'a [u8]>,
     /// Whether the request has an `Idempotency-Key`.
     pub has_idempotency_key: bool,
     /// The id of the request.

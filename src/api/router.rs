@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::operation::Operation;
+use crate::config::Settings;
 use crate::http1::head::Method;
 use crate::http1::urlencoded::decode_path_segment;
 use std::borrow::Cow;
@@ -103,6 +104,8 @@ pub static ROUTES: &[Route] = &[
     Route { pattern: "/metrics", methods: &[(Method::Get, Operation::Metrics)] },
     Route { pattern: "/openapi.json", methods: &[(Method::Get, Operation::OpenApi)] },
     Route { pattern: "/docs", methods: &[(Method::Get, Operation::Docs)] },
+    Route { pattern: "/console", methods: &[(Method::Get, Operation::Console)] },
+    Route { pattern: "/console/{file}", methods: &[(Method::Get, Operation::ConsoleFile)] },
 ];
 
 /// The most parameters of a pattern.
@@ -133,6 +136,15 @@ pub fn find(path: &str) -> Result<Matched<'_>, ApiError> {
         .enumerate()
         .find_map(|(index, route)| match_pattern(route, path).map(|parameters| Matched { route, index, parameters }));
     matched.ok_or_else(ApiError::no_such_path)
+}
+
+impl Matched<'_> {
+    /// The same, unless the settings disable the route. Its path is then unknown.
+    pub(crate) fn if_enabled(self, settings: &Settings) -> Result<Self, ApiError> {
+        let is_console = |(_, operation): &_| matches!(operation, Operation::Console | Operation::ConsoleFile);
+        let is_disabled = !settings.console && self.route.methods.iter().any(is_console);
+        if is_disabled { Err(ApiError::no_such_path()) } else { Ok(self) }
+    }
 }
 
 fn match_pattern<'a>(route: &'static Route, path: &'a str) -> Option<Parameters<'a>> {
@@ -219,6 +231,11 @@ mod tests {
                 "/conversations/a/messages/b/stream",
                 Some(("/conversations/{conversation_id}/messages/{message_id}/stream", ["a", "b"])),
             ),
+            ("/console", Some(("/console", ["", ""]))),
+            ("/console/app.js", Some(("/console/{file}", ["app.js", ""]))),
+            ("/console/..%2fopenapi.json", Some(("/console/{file}", ["../openapi.json", ""]))),
+            ("/console/", None),
+            ("/console/a/app.js", None),
             ("/conversations/a/messages/", None),
             ("/conversations/a/messages/b/c", None),
             ("/conversations//messages/b", None),

@@ -175,6 +175,8 @@ pub struct Settings {
     pub responder_between_bytes_ms: u64,
     /// `RESPONDER_TOTAL_SECONDS`, in milliseconds; `None` is no limit.
     pub responder_total_ms: Option<u64>,
+    /// `CONSOLE`
+    pub console: bool,
     /// `SHUTDOWN_GRACE_SECONDS`, in milliseconds.
     pub shutdown_grace_ms: u64,
 }
@@ -278,6 +280,7 @@ fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<St
         ),
         responder_total_ms: answer_total(reader),
         responders_allowed,
+        console: boolean(reader, "CONSOLE", true),
         shutdown_grace_ms: reader.seconds("SHUTDOWN_GRACE_SECONDS", 10_000, 0, GRACE_MS_MAX),
     };
     require_upstream(reader, &settings);

@@ -142,6 +142,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("RESPONDER_FIRST_BYTE_SECONDS", "300", "time for the model to begin to answer; fractions allowed"),
     plain("RESPONDER_BETWEEN_BYTES_SECONDS", "60", "longest silence of the model in the middle of an answer; fractions allowed"),
     plain("RESPONDER_TOTAL_SECONDS", "", "maximum duration of an answer; unset: none while bytes arrive; fractions allowed"),
+    plain("CONSOLE", "true", "whether browsers get the console at / and /console").reloadable(),
     plain("SHUTDOWN_GRACE_SECONDS", "10", "time for running requests to end at shutdown").reloadable(),
     plain("REDIS_URL", "", "must stay unset: one process serves a database"),
     plain("RELOAD", "", "known and ignored, with a warning"),

@@ -373,6 +373,8 @@ fn times() {
     bad("HEARTBEAT_INTERVAL_SECONDS", "seconds from 0.01 to 3600", &["0", "0.009", "1,5", "99999999999999999999"]);
     good("STREAM_STALL_TIMEOUT_SECONDS", |s| s.stream_stall_timeout_ms, &[("0.1", 100), ("43200", 43_200_000)]);
     bad("STREAM_STALL_TIMEOUT_SECONDS", "seconds from 0.1 to 43200", &["0.05", "43200.1"]);
+    good("CONSOLE", |s| s.console, &[("true", true), ("False", false), ("off", false)]);
+    bad("CONSOLE", "true and false", &["maybe"]);
     good("SHUTDOWN_GRACE_SECONDS", |s| s.shutdown_grace_ms, &[("0", 0), ("600", 600_000)]);
     bad("SHUTDOWN_GRACE_SECONDS", "seconds from 0 to 600", &["601", "never"]);
 }
@@ -539,6 +541,7 @@ fn a_reload_takes_up_what_the_table_says() {
         ("RESPONDER_SYSTEM_PROMPT", "p"),
         ("RESPONDER_HEADERS", "a=b"),
         ("RESPONDER_NAMES", "false"),
+        ("CONSOLE", "false"),
     ];
     // These have one value or none.
     let fixed = ["JWT_ALGORITHM", "REDIS_URL", "RELOAD", "DEBUG", "SENTRY_DSN"];

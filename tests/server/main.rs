@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod concurrency;
 mod conformance;
+mod console;
 mod conversations_api;
 mod conversations_events;
 mod conversations_pages;

@@ -40,11 +40,11 @@ impl Shard {
         request_context: &mut RequestContext<'b>,
         now: Now,
     ) -> Result<AdmittedRequest<'b>, EarlyResponse> {
-        let matched = router::find(head.path);
+        let settings = &self.context.settings;
+        let matched = router::find(head.path).and_then(|matched| matched.if_enabled(settings));
         if let Ok(matched) = &matched {
             request_context.endpoint = Endpoint::of_route(matched.index);
         }
-        let settings = &self.context.settings;
         let peer = self.connections[slot].peer();
         let networks = forwarded::client_addresses(&settings.trusted_proxies, peer, head).map(network_of);
         // Browsers always send `Host`, so an HTTP/1.0 request without it comes from none; health checks often do.
@@ -101,6 +101,8 @@ impl Shard {
             query: head.query.map(Cow::Borrowed),
             last_event_id: joined_field(head, "last-event-id"),
             conversation_id: head.field("x-conversation-id").map(Cow::Borrowed),
+            accept: joined_field(head, "accept"),
+            if_none_match: joined_field(head, "if-none-match"),
             media,
             idempotency_key: idempotency_key(operation, head)?,
             caller,

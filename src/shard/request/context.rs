@@ -74,6 +74,10 @@ pub(in crate::shard) struct AdmittedRequest<'a> {
     pub last_event_id: Option<Cow<'a, [u8]>>,
     /// The raw `X-Conversation-Id`.
     pub conversation_id: Option<Cow<'a, [u8]>>,
+    /// The raw `Accept`.
+    pub accept: Option<Cow<'a, [u8]>>,
+    /// The raw `If-None-Match`.
+    pub if_none_match: Option<Cow<'a, [u8]>>,
     /// What `Content-Type` says.
     pub media: Media,
     /// The `Idempotency-Key`.
@@ -96,6 +100,8 @@ impl<'a> AdmittedRequest<'a> {
             query: own(self.query),
             last_event_id: own(self.last_event_id),
             conversation_id: own(self.conversation_id),
+            accept: own(self.accept),
+            if_none_match: own(self.if_none_match),
             media: self.media,
             idempotency_key: own(self.idempotency_key),
             caller: self.caller,
@@ -111,6 +117,8 @@ impl<'a> AdmittedRequest<'a> {
             query: self.query.as_deref(),
             last_event_id: self.last_event_id.as_deref(),
             conversation_id: self.conversation_id.as_deref(),
+            accept: self.accept.as_deref(),
+            if_none_match: self.if_none_match.as_deref(),
             has_idempotency_key: self.idempotency_key.is_some(),
             request_id,
             media: self.media,
