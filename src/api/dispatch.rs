@@ -31,7 +31,7 @@ pub(crate) fn dispatch(
         HealthReady => Ok(Action::Ready),
         Metrics => Ok(Action::Metrics),
         OpenApi => Ok(Action::Respond(Response::json(openapi::DOCUMENT.as_bytes()))),
-        Docs => Ok(Action::Respond(docs::page())),
+        Docs => Ok(Action::Respond(docs::page(context))),
         Login => auth::login(request),
         Verify => auth::verify(caller()?),
         Refresh => auth::refresh(context, caller()?, now),

@@ -18,7 +18,13 @@ fn the_page_is_self_contained_and_shows_every_operation() {
     assert_eq!(response.header("Content-Type"), Some("text/html; charset=utf-8"));
     let policy = response.header("Content-Security-Policy").expect("a page has a policy");
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let script = policy.split("; ").find(|directive| directive.starts_with("script-src"));
+    assert!(
+        script.is_some_and(|sources| sources.starts_with("script-src 'sha256-") && !sources.contains("self")),
+        "{policy}"
+    );
     let page = response.text();
+    assert_eq!(page.matches("<script").count(), 1);
     for route in ROUTES {
         for (_, operation) in route.methods {
             let name = format!("{operation:?}");
@@ -27,4 +33,13 @@ fn the_page_is_self_contained_and_shows_every_operation() {
         }
         assert!(page.contains(&format!("<code>{}</code>", route.pattern)), "{}", route.pattern);
     }
+}
+
+#[test]
+fn without_the_console_the_page_has_no_script() {
+    let server = Server::with(&[("CONSOLE", "false")]);
+    let response = Client::new(server.addr).request("GET", "/docs").send().expect(200);
+    let policy = response.header("Content-Security-Policy").expect("a page has a policy");
+    assert!(policy.contains("script-src 'none'"), "{policy}");
+    assert!(!response.text().contains("<script"));
 }

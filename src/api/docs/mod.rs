@@ -1,12 +1,14 @@
-//! `GET /docs`: the description of the API as an HTML page, without scripts and without resources from other hosts.
+//! `GET /docs`: the description of the API as an HTML page, without resources from other hosts.
 //!
-//! The first request renders the page from the OpenAPI document. All later ones share it.
+//! The first request renders the page from the OpenAPI document. All later ones share it. If the console is enabled, the page
+//! has a script, by which it can send requests; without scripts it reads the same.
 
 mod document;
 mod html;
 mod operation;
 mod schema;
 
+use super::context::Context;
 use super::openapi::DOCUMENT;
 use super::response::Response;
 use crate::wire::json;
@@ -17,16 +19,23 @@ use std::sync::OnceLock;
 
 const STYLE: &str = include_str!("docs.css");
 
+/// The form that sends the request of an operation.
+const SCRIPT: &str = include_str!("try.js");
+
 /// `GET /docs`
-pub(super) fn page() -> Response {
-    static PAGE: OnceLock<String> = OnceLock::new();
-    Response::page(PAGE.get_or_init(|| render(DOCUMENT)))
+pub(super) fn page(context: &Context) -> Response {
+    static READ_ONLY: OnceLock<String> = OnceLock::new();
+    static INTERACTIVE: OnceLock<String> = OnceLock::new();
+    let is_interactive = context.settings.console;
+    let page = if is_interactive { &INTERACTIVE } else { &READ_ONLY };
+    Response::page(page.get_or_init(|| render(DOCUMENT, is_interactive)))
 }
 
-/// Renders an OpenAPI document. It must be valid, and its references must lead to its components.
-fn render(document: &str) -> String {
+/// Renders an OpenAPI document. It must be valid, and its references must lead to its components. An interactive page has the
+/// script and links to the console.
+fn render(document: &str, is_interactive: bool) -> String {
     let components = member(document, "components").unwrap_or("{}");
-    let mut page = DocsPage { out: String::with_capacity(4 * document.len()), document, components };
+    let mut page = DocsPage { out: String::with_capacity(4 * document.len()), document, components, is_interactive };
     page.render().expect("writing to memory does not fail");
     page.out
 }
@@ -36,6 +45,7 @@ struct DocsPage<'d> {
     out: String,
     document: &'d str,
     components: &'d str,
+    is_interactive: bool,
 }
 
 /// An operation of the document.
@@ -56,7 +66,7 @@ impl<'d> DocsPage<'d> {
         write!(
             self.out,
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}: the API</title>\
-             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head>\n\
+             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head>\n\
              <body><header><h1>{0} <small>{1}</small></h1>",
             Html(&title),
             Html(&version)
@@ -89,7 +99,11 @@ impl<'d> DocsPage<'d> {
             }
             self.out.push_str("</article>\n");
         }
-        self.out.push_str("</section>\n</main></body></html>\n");
+        self.out.push_str("</section>\n</main>");
+        if self.is_interactive {
+            write!(self.out, "<script type=\"module\">{SCRIPT}</script>")?;
+        }
+        self.out.push_str("</body></html>\n");
         Ok(())
     }
 
@@ -107,7 +121,7 @@ impl<'d> DocsPage<'d> {
         self.out.push_str("<nav><h2>contents</h2>");
         for tag in elements(self.document, "tags") {
             let name = string(tag, "name");
-            write!(self.out, "<h4>{}</h4><ul>", Html(&name))?;
+            write!(self.out, "<h3>{}</h3><ul>", Html(&name))?;
             for operation in operations.iter().filter(|operation| has_tag(operation.body, &name)) {
                 let (id, summary) = (string(operation.body, "operationId"), string(operation.body, "summary"));
                 let (method, path) = (MethodName(operation.method), Html(operation.path));
@@ -188,12 +202,13 @@ impl<'d> DocsPage<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::html::tests::violations;
 
     #[test]
     fn markup_in_the_document_is_escaped() {
         let document =
             r#"{"info": {"title": "A<b>", "version": "\"1\"", "description": "x & `y<z`\n\nnext"}, "paths": {}}"#;
-        let page = render(document);
+        let page = render(document, true);
         for part in
             ["<title>A&lt;b&gt;: the API</title>", "&quot;1&quot;", "<p>x &amp; <code>y&lt;z</code></p><p>next</p>"]
         {
@@ -203,19 +218,49 @@ mod tests {
 
     #[test]
     fn every_link_leads_to_an_id_of_the_page_or_to_the_document() {
-        let page = render(DOCUMENT);
+        let page = render(DOCUMENT, true);
         let targets: Vec<&str> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert!(targets.len() > 100);
         for target in targets {
             let id = target.strip_prefix('#').map(|id| format!("id=\"{id}\""));
-            assert!(target == "/openapi.json" || id.is_some_and(|id| page.contains(&id)), "{target}");
+            let is_known = ["/openapi.json", "data:,"].contains(&target);
+            assert!(is_known || id.is_some_and(|id| page.contains(&id)), "{target}");
         }
-        assert!(!page.contains("://") && !page.contains("<script"), "the page loads nothing");
+        assert!(!page.contains("://"), "the page loads nothing from elsewhere");
+    }
+
+    #[test]
+    fn the_page_has_a_script_only_if_it_is_interactive() {
+        assert_eq!(render(DOCUMENT, true).matches("<script").count(), 1);
+        assert_eq!(render(DOCUMENT, false).matches("<script").count(), 0);
+    }
+
+    #[test]
+    fn the_script_is_small_and_makes_no_html_of_text() {
+        assert!(SCRIPT.len() <= 6 * 1024, "{} bytes", SCRIPT.len());
+        assert_eq!(violations("try.js", SCRIPT), [""; 0]);
+        // The page would end its script there.
+        assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--"));
+    }
+
+    /// The form of an operation begins with this body.
+    #[test]
+    fn every_json_body_has_an_example() {
+        let mut bodies = 0;
+        for (path, path_item) in json::members(member(DOCUMENT, "paths").unwrap()) {
+            for (method, operation) in json::members(path_item) {
+                if let Some(content) = member(operation, "requestBody").and_then(document::json_content) {
+                    assert!(member(content, "example").is_some(), "{method} {path}");
+                    bodies += 1;
+                }
+            }
+        }
+        assert!(bodies > 10, "{bodies}");
     }
 
     #[test]
     fn an_operation_has_its_example() {
-        let page = render(DOCUMENT);
+        let page = render(DOCUMENT, true);
         let expected = "curl -sS -X PUT &quot;$URL/config/workspace/0190c42e-8d3f-7123-9abc-0123456789ab&quot; \
                     -H &quot;Authorization: Bearer $TOKEN&quot;";
         assert!(page.contains(expected));
