@@ -18,6 +18,10 @@ use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
 const STYLE: &str = include_str!("docs.css");
+/// The links of the console, without its session.
+const VIEWS: &str = "<nav class=\"top\" aria-label=\"Views\"><strong>Cortex Core</strong>\
+    <a href=\"/console#/chat\">Chat</a><a href=\"/console#/stream\">Stream</a><a href=\"/console#/health\">Health</a>\
+    <a href=\"/console#/learn\">Learn</a><a href=\"/docs\" aria-current=\"page\">API</a></nav>";
 
 /// The form that sends the request of an operation.
 const SCRIPT: &str = include_str!("try.js");
@@ -67,9 +71,10 @@ impl<'d> DocsPage<'d> {
             self.out,
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}: the API</title>\
              <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head>\n\
-             <body><header><h1>{0} <small>{1}</small></h1>",
+             <body>{2}<header><h1>{0} <small>{1}</small></h1>",
             Html(&title),
-            Html(&version)
+            Html(&version),
+            if self.is_interactive { VIEWS } else { "" }
         )?;
         push_prose(&mut self.out, &string(info, "description"))?;
         self.out.push_str("<p>For programs: <a href=\"/openapi.json\">openapi.json</a>, OpenAPI 3.1.</p></header>\n");
@@ -118,7 +123,7 @@ impl<'d> DocsPage<'d> {
     }
 
     fn contents(&mut self, operations: &[DocumentedOperation<'_>]) -> fmt::Result {
-        self.out.push_str("<nav><h2>contents</h2>");
+        self.out.push_str("<nav aria-label=\"Contents\"><h2>contents</h2>");
         for tag in elements(self.document, "tags") {
             let name = string(tag, "name");
             write!(self.out, "<h3>{}</h3><ul>", Html(&name))?;
@@ -223,10 +228,26 @@ mod tests {
         assert!(targets.len() > 100);
         for target in targets {
             let id = target.strip_prefix('#').map(|id| format!("id=\"{id}\""));
-            let is_known = ["/openapi.json", "data:,"].contains(&target);
+            let is_known = ["/openapi.json", "/docs", "data:,"].contains(&target) || target.starts_with("/console#/");
             assert!(is_known || id.is_some_and(|id| page.contains(&id)), "{target}");
         }
         assert!(!page.contains("://"), "the page loads nothing from elsewhere");
+    }
+
+    /// `docs.css` begins with the palette for light and for dark screens.
+    #[test]
+    fn the_page_has_the_colours_of_the_console() {
+        let colours = |style: &'static str| {
+            let declarations = style.split(['{', '}', ';', '\n']).map(str::trim).filter(|part| part.starts_with("--"));
+            let pairs = declarations.filter_map(|declaration| declaration.split_once(':'));
+            pairs.map(|(name, value)| (name, value.trim())).collect::<Vec<_>>()
+        };
+        let console = colours(include_str!("../console/style.css"));
+        let used = colours(STYLE);
+        assert!(used.len() >= 12, "{used:?}");
+        for colour in used {
+            assert!(console.contains(&colour), "{colour:?} is none of {console:?}");
+        }
     }
 
     #[test]
