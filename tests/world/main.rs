@@ -7,6 +7,7 @@
 mod common;
 
 mod clients;
+mod console;
 mod contract;
 mod examples;
 mod memory;

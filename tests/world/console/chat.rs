@@ -1,0 +1,54 @@
+//! A user chats: with a mouse, with a keyboard, on a phone, and with other users.
+
+use super::browser::Browser;
+use super::{conversation_with_answers, echo_server, server_of};
+use crate::common::model::Model;
+use crate::common::{Options, Server, User};
+use serde_json::json;
+
+#[test]
+fn a_user_logs_in_and_chats() {
+    let server = echo_server();
+    let Some(browser) = Browser::start("chat.mjs", &server, json!({})) else { return };
+    browser.ends();
+}
+
+#[test]
+fn two_users_see_each_others_messages() {
+    let server = echo_server();
+    let [ann, ben, eve] = ["ann", "ben", "eve"].map(|id| User::new(&server, id));
+    let setup = json!({"ann": ann.token, "ben": ben.token, "eve": eve.token});
+    let Some(browser) = Browser::start("users.mjs", &server, setup) else { return };
+    browser.ends();
+}
+
+#[test]
+fn a_keyboard_is_enough() {
+    let server = echo_server();
+    let Some(browser) = Browser::start("keyboard.mjs", &server, json!({})) else { return };
+    browser.ends();
+}
+
+#[test]
+fn a_phone_shows_one_part_at_a_time() {
+    let model = Model::start();
+    let server = server_of(&model);
+    let (token, conversation) = conversation_with_answers(&server, &model);
+    let setup = json!({"token": token, "conversation": conversation});
+    let Some(browser) = Browser::start("narrow.mjs", &server, setup) else { return };
+    browser.ends();
+}
+
+#[test]
+fn older_messages_load_while_the_user_scrolls() {
+    const MESSAGES: usize = 300;
+    let server = Server::start(Options::new());
+    let mut ann = User::new(&server, "ann");
+    let conversation = ann.start_conversation("Long");
+    for number in 1..=MESSAGES {
+        ann.say(&conversation, &format!("message {number}"));
+    }
+    let setup = json!({"token": ann.token, "conversation": conversation, "messages": MESSAGES});
+    let Some(browser) = Browser::start("history.mjs", &server, setup) else { return };
+    browser.ends();
+}
