@@ -104,11 +104,11 @@ impl MessageSearch {
         tokenizer: &Tokenizer,
         position: EventNumber,
     ) -> SearchStep<Box<MessageSearch>> {
+        let filter = filter_of(snapshot, user, search)?;
         let ceiling = match search.before {
             None => i64::MAX,
             Some(id) => sql(cursor(snapshot, id, position)?),
         };
-        let filter = filter_of(snapshot, user, search)?;
         Ok(Box::new(MessageSearch {
             words: SearchWords::of(tokenizer, &search.terms)?,
             expression: None,
