@@ -16,28 +16,25 @@ fn the_views_show_the_system_at_work() {
     let setup = json!({"token": token, "conversation": conversation, "other": other});
     let Some(mut browser) = Browser::start("views.mjs", &server, setup) else { return };
 
-    // The requests of the view "Learn" work as they are shown: those that change and read, then those that delete.
+    // The requests of the view "Learn" work as they are shown, with the ids of the open conversation.
     let texts = browser.reaches("the requests are shown");
-    const NOT_RUN: [&str; 4] = ["Log in", "Follow the stream", "Search", "Leave a conversation"];
-    let lines = texts["curl"].as_object().expect("texts by their titles");
-    let (deletions, others): (Vec<_>, Vec<_>) = lines
-        .iter()
-        .filter(|(title, _)| !NOT_RUN.contains(&title.as_str()))
-        .partition(|(title, _)| title.contains("Delete"));
-    assert!(others.len() >= 10 && deletions.len() == 3, "{lines:?}");
-    let bash = Path::new("bash");
-    for (title, line) in others {
-        assert_runs(title, bash, &["-euc", text(line)], &token);
+    let own = format!("/conversations/{conversation}");
+    let messages = format!("{own}/messages");
+    let python = tools::python("the view Learn").expect("these tests are not left out");
+    for (method, path) in [("POST", &messages), ("GET", &messages), ("PUT", &own)] {
+        let url = format!("http://{}{path}", server.addr);
+        assert_runs(Path::new("bash"), "-euc", shown(&texts["curl"], method, &url), &token);
+        let script =
+            format!("import os, httpx\ntoken = os.environ['TOKEN']\n{}", shown(&texts["Python"], method, &url));
+        assert_runs(&python, "-c", &script, &token);
+        let script = format!("const token = process.env.TOKEN;\n{}", shown(&texts["JavaScript"], method, &url));
+        assert_runs(Path::new("node"), "--eval", &script, &token);
     }
-    for title in ["Send a message", "List messages", "Rename a conversation"] {
-        let script = format!("const token = process.env.TOKEN;\n{}", text(&texts["JavaScript"][title]));
-        assert_runs(title, Path::new("node"), &["--input-type=module", "--eval", &script], &token);
-        if let Some(python) = tools::python("the view Learn") {
-            assert_runs(title, &python, &["-c", text(&texts["Python"][title])], &token);
-        }
-    }
-    for title in ["Delete a message", "Delete a conversation", "Delete a workspace"] {
-        assert_runs(title, bash, &["-euc", text(&lines[title])], &token);
+    for (method, path) in
+        [("POST", "/config/workspace"), ("GET", "/conversations"), ("GET", "/output/streams"), ("DELETE", &own)]
+    {
+        let url = format!("http://{}{path}", server.addr);
+        assert_runs(Path::new("bash"), "-euc", shown(&texts["curl"], method, &url), &token);
     }
     browser.resume();
     browser.ends();
@@ -50,17 +47,29 @@ fn the_documentation_sends_requests() {
     browser.ends();
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
+/// The text of a request in a list of them.
+#[track_caller]
+fn shown<'a>(texts: &'a Value, method: &str, url: &str) -> &'a str {
+    let is_it = |text: &&str| {
+        let ends = ["'", "\"", "?"].iter().any(|end| text.contains(&format!("{url}{end}")));
+        let methods = ["POST", "PUT", "DELETE"].into_iter().filter(|method| text.contains(method));
+        ends && methods.eq((method != "GET").then_some(method))
+    };
+    let mut texts = texts.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text"));
+    texts.find(is_it).unwrap_or_else(|| panic!("{method} {url} is not shown"))
 }
 
-/// Runs a program with a token in its environment. It must succeed, and its output must not be an error of the API.
+/// Runs a script with a token in its environment. It must succeed, and its output must not be an error of the API.
 #[track_caller]
-fn assert_runs(title: &str, program: &Path, arguments: &[&str], token: &str) {
+fn assert_runs(program: &Path, option: &str, script: &str, token: &str) {
     let mut command = Command::new(program);
-    command.args(arguments).env("TOKEN", token).envs([("NO_PROXY", "*"), ("no_proxy", "*")]).stdin(Stdio::null());
+    command
+        .args([option, script])
+        .env("TOKEN", token)
+        .envs([("NO_PROXY", "*"), ("no_proxy", "*")])
+        .stdin(Stdio::null());
     let output = command.output().expect("the program starts");
     let [said, complaint] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     let is_error = serde_json::from_str::<Value>(&said).is_ok_and(|value| value.get("error").is_some());
-    assert!(output.status.success() && !said.is_empty() && !is_error, "{title}: {arguments:?}\n{said}\n{complaint}");
+    assert!(output.status.success() && !said.is_empty() && !is_error, "{script}\n{said}\n{complaint}");
 }
