@@ -36,7 +36,6 @@ await scenario(async () => {
 
   await aLostResponseSendsNothingTwice(ui);
   await anErrorIsShownAsItWasSent(ui);
-  await aMessageChanges(ui);
   await namesChange(ui);
 
   assertEqual(await stored(), "{}", "nothing is stored");
@@ -111,21 +110,6 @@ async function anErrorIsShownAsItWasSent(ui) {
   await ui.dialog.getByRole("button", { name: "Cancel", exact: true }).click();
   await ui.dialog.waitFor({ state: "hidden" });
   allow();
-}
-
-async function aMessageChanges(ui) {
-  const { dialog } = ui;
-  const message = ui.log.locator("article[data-role=user]").filter({ hasText: "Hello, turtle" });
-  await message.getByRole("button", { name: "Edit" }).click();
-  const field = dialog.getByRole("textbox");
-  assertEqual(await field.inputValue(), "Hello, turtle", "the present text is offered");
-  await field.fill("Hello, tortoise");
-  await dialog.getByRole("button", { name: "Save", exact: true }).click();
-  await ui.message("Hello, tortoise").waitFor();
-  await dialog.waitFor({ state: "hidden" });
-  await ui.message("Hello, tortoise").getByRole("button", { name: "Delete" }).click();
-  await dialog.getByRole("button", { name: "Delete", exact: true }).click();
-  await ui.message("Hello, tortoise").waitFor({ state: "detached" });
 }
 
 async function namesChange(ui) {

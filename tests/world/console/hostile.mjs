@@ -78,7 +78,12 @@ async function assertShown(ui, where) {
   const stored = await get(`/conversations/${setup.conversation}/messages?limit=1000`, setup.token);
   const read = () => ui.articles.evaluateAll((articles) =>
     articles.map((article) => [article.dataset.messageId, article.querySelector(".text")?.textContent ?? ""]));
-  await eventually(`all messages are shown ${where}`, async () => (await read()).length >= stored.length)
+  await eventually(`all messages are shown ${where}`, async () => {
+    const isWhole = (await read()).length >= stored.length;
+    // Older messages load while the user scrolls.
+    if (!isWhole) await ui.articles.first().scrollIntoViewIfNeeded();
+    return isWhole;
+  })
     .catch(async () => assertEqual((await read()).map(([id]) => id), stored.map(({ id }) => id), where));
   const shown = new Map(await read());
   for (const { id, role, content } of stored) {
