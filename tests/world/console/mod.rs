@@ -8,6 +8,7 @@ mod checks;
 mod hostile;
 mod outage;
 mod screenshots;
+mod search;
 mod views;
 
 use crate::common::model::{Call, Model};
