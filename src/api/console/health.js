@@ -1,112 +1,76 @@
 // Charts of the server's metrics.
 
-import { alertOf, h, svg } from "./app.js";
+import { sleep } from "./api.js";
+import { attempt, h, set } from "./app.js";
 
 const POLL_MS = 2000;
-const POINTS_MAX = 150;
-const [WIDTH, HEIGHT] = [300, 80];
+const POINTS_MAX = 90;
 
-// Each chart has lines; a line is a function of the metrics now (`m`), and of how much a counter grew (`grew`) in `seconds`.
-const mean = (name, scale = 1) => ({ grew }) => (grew(`${name}_count`) ? (scale * grew(`${name}_sum`)) / grew(`${name}_count`) : 0);
+// Name, unit and lines, which are functions of the metrics `now`, and of how much they have `grown` in `seconds`.
+const mean = (name, scale) => ({ grown }) => (scale * grown(`${name}_sum`)) / (grown(`${name}_count`) || 1);
+const now = (name, scale = 1) => (metrics) => scale * metrics.now(name);
 const CHARTS = [
-  ["Requests", "/s", { requests: ({ grew, seconds }) => grew("conversational_core_requests_total") / seconds }],
-  ["Streams", "", { live: ({ m }) => m('cortex_streams{state="live"}'), behind: ({ m }) => m('cortex_streams{state="behind"}') }],
-  ["Lag of the slowest stream", " events", { lag: ({ m }) => m("cortex_stream_lag_events") }],
-  ["Time of a commit", " ms", { mean: mean("cortex_commit_duration_seconds", 1000) }],
-  ["Size of a commit", " commands", { mean: mean("cortex_commit_commands") }],
-  ["Answers", "", { running: ({ m }) => m("cortex_answers_running"), waiting: ({ m }) => m("cortex_answers_waiting") }],
-  ["Memory", " MB", { resident: ({ m }) => m("process_resident_memory_bytes") / 1e6 }],
-  ["Processor", " %", { busy: ({ grew, seconds }) => (100 * grew("process_cpu_seconds_total")) / seconds }],
+	["Requests", "/s", { requests: ({ grown, seconds }) => grown("conversational_core_requests_total") / seconds }],
+	["Streams", "", { live: now('cortex_streams{state="live"}'), behind: now('cortex_streams{state="behind"}') }],
+	["Lag of the slowest stream", " events", { lag: now("cortex_stream_lag_events") }],
+	["Latency of commits", " ms", { mean: mean("cortex_commit_duration_seconds", 1000) }],
+	["Size of commits", " commands", { mean: mean("cortex_commit_commands", 1) }],
+	["Answers", "", { running: now("cortex_answers_running"), waiting: now("cortex_answers_waiting") }],
+	["Memory", " MB", { resident: now("process_resident_memory_bytes", 1e-6) }],
 ];
 
-export class HealthView {
-  title = "Health";
-  #api;
-  #before = null;
-  #timer = 0;
+export function healthView({ get }) {
+	const charts = CHARTS.map(chart);
+	const element = h("div.page", { tabindex: 0 }, h("h1", "Health"), h("div.charts", charts.map((one) => one.element)));
+	let last = null;
+	let turn = 0;
 
-  constructor(api) {
-    this.#api = api;
-    this.status = h("div");
-    this.charts = CHARTS.map(([name, unit, lines]) => new Chart(name, unit, lines));
-    this.element = h("div", { class: "page" }, h("h1", {}, "Health"), this.status, h("div", { class: "charts" }, this.charts.map(({ element }) => element)));
-  }
+	async function poll() {
+		const text = !document.hidden && await attempt(() => get("/metrics"));
+		if (!text) return;
+		const [values, at, before] = [parse(text), performance.now(), last];
+		last = { values, at };
+		if (!before) return;
+		const value = (name) => values.get(name) ?? 0;
+		// After a restart, a counter begins anew.
+		const grown = (name) => Math.max(0, value(name) - (before.values.get(name) ?? 0));
+		for (const one of charts) one.add({ now: value, grown, seconds: (at - before.at) / 1000 });
+	}
 
-  show() {
-    this.#before = null;
-    this.#poll();
-  }
+	async function show() {
+		for (const mine = turn += 1; mine === turn && element.isConnected; await sleep(POLL_MS)) await poll();
+	}
 
-  hide() {
-    clearTimeout(this.#timer);
-  }
-
-  async #poll() {
-    clearTimeout(this.#timer);
-    let wait = POLL_MS;
-    if (!document.hidden) {
-      try {
-        this.#draw(parse((await this.#api.request("GET", "/metrics")).data));
-        this.status.replaceChildren();
-      } catch (error) {
-        this.status.replaceChildren(alertOf(error));
-        wait *= 5;
-      }
-    }
-    if (this.element.isConnected) this.#timer = setTimeout(() => this.#poll(), wait);
-  }
-
-  #draw(values) {
-    const [now, before] = [{ values, at: performance.now() }, this.#before];
-    this.#before = now;
-    if (!before) return;
-    const m = (name) => values.get(name) ?? 0;
-    // After a restart of the server, a counter begins anew.
-    const grew = (name) => Math.max(0, m(name) - (before.values.get(name) ?? 0));
-    for (const chart of this.charts) chart.add({ m, grew, seconds: (now.at - before.at) / 1000 });
-  }
+	return { element, show };
 }
 
-// Values by name with labels, and sums by the name alone.
+// Values by name and labels, and sums by name.
 function parse(text) {
-  const values = new Map();
-  for (const line of text.split("\n")) {
-    if (line === "" || line.startsWith("#")) continue;
-    const space = line.lastIndexOf(" ");
-    const [series, value] = [line.slice(0, space), Number(line.slice(space + 1))];
-    const name = series.split("{")[0];
-    values.set(series, value);
-    if (name !== series) values.set(name, (values.get(name) ?? 0) + value);
-  }
-  return values;
+	const values = new Map();
+	for (const [, name, labels, value] of text.matchAll(/^(\w+)(\{.*\})? (\S+)$/gm)) {
+		for (const key of labels ? [name + labels, name] : [name]) values.set(key, (values.get(key) ?? 0) + Number(value));
+	}
+	return values;
 }
 
-class Chart {
-  constructor(name, unit, lines) {
-    Object.assign(this, { name, unit });
-    this.lines = Object.entries(lines).map(([label, value], index) => ({ label, value, points: [], path: svg("path", { class: `line-${index}` }) }));
-    this.value = h("output");
-    this.top = h("small");
-    this.image = svg("svg", { role: "img", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none" }, this.lines.map(({ path }) => path));
-    this.element = h("figure", {}, h("figcaption", {}, name, this.value), this.image, this.top);
-    this.image.setAttribute("aria-label", name);
-    this.value.textContent = "…";
-  }
+function chart([name, unit, definitions]) {
+	const lines = Object.entries(definitions).map(([label, read], index) => ({ label, read, points: [], path: h(`path.line-${index}`) }));
+	const value = h("b", "…");
+	const image = h("svg", { role: "img", "aria-label": name, viewBox: `0 0 ${POINTS_MAX} 1`, preserveAspectRatio: "none" }, lines.map(({ path }) => path));
+	const range = h("small");
+	const number = (amount) => amount.toLocaleString([], { maximumFractionDigits: amount < 10 ? 2 : 0 }) + unit;
 
-  add(metrics) {
-    for (const { value, points } of this.lines) {
-      points.push(value(metrics));
-      if (points.length > POINTS_MAX) points.shift();
-    }
-    const top = Math.max(1, ...this.lines.flatMap(({ points }) => points)) * 1.1;
-    const number = (value) => value.toLocaleString([], { maximumFractionDigits: value < 10 ? 2 : 0 });
-    for (const { points, path } of this.lines) {
-      const x = (index) => WIDTH - ((points.length - 1 - index) * WIDTH) / (POINTS_MAX - 1);
-      path.setAttribute("d", points.map((value, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${(HEIGHT * (1 - value / top)).toFixed(1)}`).join(""));
-    }
-    const values = this.lines.map(({ label, points }) => `${number(points.at(-1))}${this.unit}${this.lines.length > 1 ? ` ${label}` : ""}`);
-    this.value.textContent = values.join(", ");
-    this.top.textContent = `at most ${number(top / 1.1)}${this.unit} in 5 minutes`;
-    this.image.setAttribute("aria-label", `${this.name}: ${values.join(", ")}`);
-  }
+	function add(metrics) {
+		for (const { read, points } of lines) points.splice(0, points.push(read(metrics)) - POINTS_MAX);
+		const top = Math.max(...lines.flatMap(({ points }) => points));
+		for (const { points, path } of lines) {
+			const place = (amount, index) => `${POINTS_MAX - points.length + index} ${1 - amount / (1.1 * top || 1)}`;
+			set(path, { d: `M${points.map(place).join("L")}` });
+		}
+		value.textContent = lines.map(({ label, points }) => number(points.at(-1)) + (lines.length > 1 ? ` ${label}` : "")).join(", ");
+		range.textContent = `up to ${number(top)}`;
+		set(image, { "aria-label": `${name}: ${value.textContent}` });
+	}
+
+	return { element: h("figure", h("figcaption", name, value), image, range), add };
 }

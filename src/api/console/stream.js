@@ -1,146 +1,99 @@
 // Every event as it arrives, the state of the connection, and the user's other streams.
 
-import { button, copy, h, time } from "./app.js";
+import { sleep } from "./api.js";
+import { arrange, button, copy, h, time } from "./app.js";
 
-// What is kept: the newest entries, and no more characters than this.
 const ENTRIES_MAX = 1000;
-const CHARACTERS_MAX = 8_000_000;
-const SHOWN_CHARACTERS_MAX = 4000;
+const SHOWN_MAX = 4000;
 const POLL_MS = 3000;
 
-export class StreamView {
-  title = "Stream";
-  #api;
-  #tree;
-  // Newest first; each has `number`, `event`, `raw`, `at`.
-  #entries = [];
-  #characters = 0;
-  #dropped = 0;
-  #isPaused = false;
-  #isScheduled = false;
-  #timer = 0;
+export function streamView({ stream, get }, { tree }) {
+	// Newest first.
+	let entries = [];
+	let dropped = 0;
+	let isPaused = false;
+	let turn = 0;
+	const option = (value, text = value) => h("option", { value }, text);
+	const select = (...options) => h("select", { onchange: render }, options);
+	const [type, conversation, form] = [select(option("", "all")), select(option("", "all")), select(option("pretty"), option("raw"))];
+	const facts = h("dl");
+	const rows = h("tbody");
+	const note = h("p.soft");
+	const list = h("div", { role: "log", "aria-label": "Events", "aria-live": "off", tabindex: 0 });
+	const pause = button("Pause", () => {
+		isPaused = !isPaused;
+		pause.textContent = isPaused ? "Resume" : "Pause";
+		render();
+	});
+	const clear = button("Clear", () => {
+		[entries, dropped] = [[], 0];
+		render();
+	});
+	const columns = ["Stream", "Since", "State", "Events behind", "Bytes behind"].map((name) => h("th", { scope: "col" }, name));
+	const element = h("div.page", { tabindex: 0 }, h("h1", "Stream"),
+		h("div.bar", facts, button("Cut the connection", stream.cut, { class: "danger" })),
+		h("table", h("caption", "My streams"), h("thead", h("tr", columns)), rows),
+		h("div.bar", h("label", "Type", type), h("label", "Conversation", conversation), h("label", "Form", form), pause, clear), note, list);
 
-  constructor(api, tree) {
-    this.#api = api;
-    this.#tree = tree;
-    this.facts = h("dl");
-    this.type = h("select", { onchange: () => this.#renderAll() }, h("option", { value: "" }, "all"));
-    this.conversation = h("select", { onchange: () => this.#renderAll() }, h("option", { value: "" }, "all"));
-    this.form = h("select", { onchange: () => this.#renderAll() }, h("option", { value: "pretty" }, "pretty"), h("option", { value: "raw" }, "raw"));
-    this.list = h("div", { role: "log", class: "events", "aria-label": "Events", "aria-live": "off", tabindex: 0 });
-    this.note = h("p", { class: "soft" });
-    this.rows = h("tbody");
-    const pause = button("Pause", () => {
-      this.#isPaused = !this.#isPaused;
-      pause.textContent = this.#isPaused ? "Resume" : "Pause";
-      this.#renderAll();
-    });
-    const clear = button("Clear", () => {
-      [this.#entries, this.#characters, this.#dropped] = [[], 0, 0];
-      this.#renderAll();
-    });
-    const labelled = (name, control) => h("label", {}, name, control);
-    this.element = h("div", { class: "page" }, h("h1", {}, "Stream"),
-      h("div", { class: "bar" }, this.facts, button("Cut the connection", () => api.stream.cut(), { class: "danger" })),
-      h("table", { class: "streams" }, h("caption", {}, "My streams"),
-        h("thead", {}, h("tr", {}, ["Stream", "Since", "State", "Events behind", "Bytes behind"].map((name) => h("th", { scope: "col" }, name)))), this.rows),
-      h("div", { class: "bar" }, labelled("Type", this.type), labelled("Conversation", this.conversation), labelled("Form", this.form), pause, clear),
-      this.note, this.list);
-    api.stream.listen((entry) => this.#add(entry));
-  }
+	stream.listen((entry) => {
+		if (entries.unshift(entry) > ENTRIES_MAX) {
+			entries.pop();
+			dropped += 1;
+		}
+		if (!element.isConnected) return;
+		describe();
+		if (!isPaused) insert(entry);
+	});
 
-  show() {
-    this.#renderAll();
-    this.#poll();
-  }
+	function render() {
+		list.replaceChildren();
+		entries.toReversed().forEach(insert);
+		describe();
+	}
 
-  hide() {
-    clearTimeout(this.#timer);
-  }
+	const title = (id) => tree.conversations.get(id)?.title ?? id;
 
-  #add(entry) {
-    this.#entries.unshift(entry);
-    this.#characters += entry.raw?.length ?? 0;
-    while (this.#entries.length > ENTRIES_MAX || this.#characters > CHARACTERS_MAX && this.#entries.length > 1) {
-      this.#characters -= this.#entries.pop().raw?.length ?? 0;
-      this.#dropped += 1;
-    }
-    if (this.#isScheduled || !this.element.isConnected) return;
-    this.#isScheduled = true;
-    setTimeout(() => {
-      this.#isScheduled = false;
-      this.#render();
-    }, 50);
-  }
+	function insert(entry) {
+		const { event } = entry;
+		const id = event.data?.conversation_id;
+		const isWanted = [[type, event.type], [conversation, id, title(id)]].every(([filter, value, text]) => {
+			if (value && ![...filter.options].some((one) => one.value === value)) filter.append(option(value, text));
+			return !filter.value || filter.value === value;
+		});
+		if (isWanted) list.prepend(row(entry));
+		if (list.childElementCount > ENTRIES_MAX) list.lastElementChild.remove();
+	}
 
-  #renderAll() {
-    this.list.replaceChildren();
-    this.newest = null;
-    this.#render(true);
-  }
+	function describe() {
+		const { state, lastEventId, reconnects, gaps } = stream;
+		const values = Object.entries({ State: state, "Last-Event-ID": lastEventId, Reconnects: reconnects, Gaps: gaps });
+		arrange(facts, values.map(([name, value]) => h("div", h("dt", name), h("dd", value))), true);
+		note.textContent = `${entries.length} events, newest first; ${dropped} older ones dropped`;
+	}
 
-  // Adds what is new since the last time.
-  #render(isWhole = false) {
-    this.#renderFacts();
-    if (this.#isPaused && !isWhole) return;
-    const until = this.newest ? this.#entries.indexOf(this.newest) : -1;
-    const fresh = until < 0 ? this.#entries : this.#entries.slice(0, until);
-    this.newest = this.#entries[0] ?? null;
-    this.#offer(this.type, this.#entries.map(({ event }) => [event.type, event.type]));
-    this.#offer(this.conversation, fresh.map(({ event }) => event.data?.conversation_id).filter(Boolean).map((id) => [id, this.#title(id)]));
-    this.list.prepend(...fresh.filter((entry) => this.#isWanted(entry)).map((entry) => this.#row(entry)));
-    while (this.list.childElementCount > ENTRIES_MAX) this.list.lastElementChild.remove();
-    const dropped = this.#dropped ? ` ${this.#dropped} older ones were dropped.` : "";
-    this.note.textContent = `${this.#entries.length} events, the newest first.${dropped}${this.#isPaused ? " Paused." : ""}`;
-  }
+	function row({ number, event, raw, at }) {
+		const { content, delta, text, error, reason, status, conversation_id } = event.data ?? {};
+		const gist = content ?? delta ?? text ?? error ?? reason ?? status ?? "details";
+		const whole = raw ?? JSON.stringify(event);
+		const pre = (long) => h("pre", long.length > SHOWN_MAX ? `${long.slice(0, SHOWN_MAX)}… (${long.length} characters)` : long);
+		const details = h("details", h("summary", String(gist).slice(0, 300)));
+		details.ontoggle = () => details.children[1] ?? details.append(pre(JSON.stringify(event, null, 2)));
+		return h("div.event", h("span.number", number ?? "–"), h(raw ? "span.type" : "span.type.note", event.type), time(at),
+			h("small", title(conversation_id)), button("Copy", () => copy(whole)),
+			form.value === "raw" ? pre(`data: ${whole}${number ? `\nid: ${number}` : ""}`) : details);
+	}
 
-  #renderFacts() {
-    const { state, lastEventId, sentEventId, caughtUpAt, reconnects, gaps, duplicates } = this.#api.stream;
-    const facts = { State: state, "Last-Event-ID": lastEventId, Reconnects: reconnects, Gaps: gaps, "Sent at the last connect": sentEventId, "Caught up at": caughtUpAt,
-      "Dropped duplicates": duplicates };
-    this.facts.replaceChildren(...Object.entries(facts).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value ?? "–")))));
-  }
+	async function poll() {
+		if (stream.state !== "connected" || document.hidden) return;
+		const { streams } = await get("/output/streams").catch(() => ({ streams: [] }));
+		rows.replaceChildren(...streams.map(({ stream_id, since, state, events_behind, bytes_behind }) => h("tr",
+			[stream_id.slice(0, 8) + (stream_id === stream.id ? " (this page)" : ""), time(since), state, events_behind, bytes_behind].map((cell) => h("td", cell)))));
+	}
 
-  #title(id) {
-    return this.#tree.conversations.get(id)?.title ?? id;
-  }
+	async function show() {
+		render();
+		for (const mine = turn += 1; mine === turn && element.isConnected; await sleep(POLL_MS)) await poll();
+	}
 
-  // Adds options to a filter.
-  #offer(select, options) {
-    const known = new Set([...select.options].map(({ value }) => value));
-    for (const [value, text] of new Map(options)) if (!known.has(value)) select.append(h("option", { value }, text));
-  }
-
-  #isWanted({ event }) {
-    return (!this.type.value || event.type === this.type.value)
-      && (!this.conversation.value || event.data?.conversation_id === this.conversation.value);
-  }
-
-  #row({ number, event, raw, at }) {
-    const text = raw ?? JSON.stringify(event);
-    const { data } = event;
-    const gist = data?.content ?? data?.delta ?? data?.text ?? data?.error ?? data?.conversation?.topic ?? data?.workspace?.name ?? data?.reason ?? data?.status ?? "";
-    const cut = (long) => (long.length > SHOWN_CHARACTERS_MAX ? `${long.slice(0, SHOWN_CHARACTERS_MAX)}… (${long.length} characters)` : long);
-    const head = [h("span", { class: "number" }, number ?? "–"), h("span", { class: raw ? "type" : "type note" }, event.type), time(at.toISOString())];
-    const body = this.form.value === "raw"
-      ? h("pre", { dir: "ltr" }, cut(raw ? `data: ${raw}${number === null ? "" : `\nid: ${number}`}` : text))
-      : h("details", { ontoggle: ({ target }) => target.childElementCount > 1 || target.append(h("pre", { dir: "ltr" }, cut(JSON.stringify(event, null, 2)))) },
-        h("summary", { dir: "auto" }, cut(String(gist)).slice(0, 300) || event.type));
-    return h("div", { class: "event" }, head, data?.conversation_id && h("small", { dir: "auto" }, this.#title(data.conversation_id)),
-      button("Copy", () => copy(text)), body);
-  }
-
-  async #poll() {
-    clearTimeout(this.#timer);
-    const { stream } = this.#api;
-    if (stream.state === "connected" && !document.hidden) {
-      const { streams } = await this.#api.get("/output/streams").catch(() => ({ streams: [] }));
-      this.rows.replaceChildren(...streams.map(({ stream_id, since, state, events_behind, bytes_behind }) => h("tr", {},
-        h("td", {}, h("code", {}, stream_id.slice(0, 8)), stream_id === stream.streamId ? " (this page)" : ""),
-        h("td", {}, time(since)), h("td", {}, state), h("td", {}, String(events_behind)), h("td", {}, String(bytes_behind)))));
-    }
-    if (!this.element.isConnected) return;
-    this.#renderFacts();
-    this.#timer = setTimeout(() => this.#poll(), POLL_MS);
-  }
+	return { element, show };
 }
