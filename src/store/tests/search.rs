@@ -321,6 +321,10 @@ fn a_message_of_others_is_never_found_and_a_filter_may_be_rejected() {
         // The words by which the index knows workspaces and conversations find only texts that have them.
         assert!(search(&writer, "ann", &all_of(&[prefix("\u{e000}w")])).results.is_empty());
         assert_eq!(search(&writer, "eve", &all_of(&[prefix("\u{e000}w")])).results.len(), 1);
+        for scope in ["w", "c"].iter().flat_map(|kind| (1..10).map(move |number| format!("\u{e000}{kind}{number}"))) {
+            let secret = all_of(&[term("secret"), not(term(&scope))]);
+            assert_eq!(search(&writer, "ann", &secret).results.len(), 2, "without {scope}");
+        }
         index_all(&mut writer);
     }
 }

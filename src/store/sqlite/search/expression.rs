@@ -50,16 +50,16 @@ impl SearchExpression {
     pub(crate) fn of(db: &Connection, search: &SearchWords) -> rusqlite::Result<SearchExpression> {
         let mut expression = SearchExpression::default();
         for term in &search.terms {
-            let is_word = term.words.len() == 1 && !term.is_prefix;
+            // The index does not store where in a message a word is, and has words of its own that begin like this.
+            let is_exact = term.words.len() == 1 && !term.words[0].starts_with(SCOPE_MARK);
             if term.is_excluded {
-                match is_word {
+                match is_exact && !term.is_prefix {
                     true => expression.excluded.push(quoted(&term.words[0])),
                     false => expression.needs_text = true,
                 }
                 continue;
             }
-            // The index does not store where in a message a word is, and has words of its own that begin like this.
-            expression.needs_text |= term.words.len() > 1 || term.words.iter().any(|word| word.starts_with(SCOPE_MARK));
+            expression.needs_text |= !is_exact;
             let Some((last, others)) = term.words.split_last() else { continue };
             expression.required.extend(others.iter().map(|word| quoted(word)));
             if !term.is_prefix {
