@@ -372,3 +372,21 @@ fn a_step_is_bounded_and_old_messages_are_indexed_in_steps() {
     }
     assert!(writer.indexing_due().is_some_and(|at| at < NOW.mono));
 }
+
+#[test]
+fn a_word_that_the_index_cuts_within_a_character_breaks_no_search() {
+    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    // FTS5 keeps 32 KiB of a word, and each character has three bytes.
+    let long = "\u{4e2d}".repeat(11_000);
+    post_message(&mut writer, "eve", ConversationRef::Default, &format!("a{long}"));
+    for text in [&long, &format!("x{long}"), "\u{4e2d}\u{6587}"] {
+        post_message(&mut writer, "ann", ConversationRef::Default, text);
+    }
+    for _ in 0..2 {
+        for (wanted, found) in [("\u{4e2d}", 2), ("\u{4e2d}\u{4e2d}", 1), ("x", 1), ("x\u{4e2d}", 1), ("a", 0)] {
+            assert_eq!(search(&writer, "ann", &all_of(&[prefix(wanted)])).results.len(), found, "{wanted}");
+        }
+        index_all(&mut writer);
+    }
+    assert_consistent(&writer);
+}

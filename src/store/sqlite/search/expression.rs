@@ -124,15 +124,21 @@ fn words_with_prefix(db: &Connection, prefix: &str) -> rusqlite::Result<Option<V
     let mut statement = db.prepare_cached(WORD_FROM)?;
     loop {
         // Finds each word with a new search of the index, because between two words are all messages that have the first.
-        let word: Option<String> = statement.query_row([&from], |row| row.get(0)).optional()?;
-        let Some(word) = word.filter(|word| word.starts_with(prefix)) else { break };
+        let mut rows = statement.query([&from])?;
+        let Some(row) = rows.next()? else { break };
+        let word = row.get_ref(0)?.as_bytes()?;
+        if !word.starts_with(prefix.as_bytes()) {
+            break;
+        }
         bytes += word.len();
         if words.len() == SEARCH_PREFIX_WORDS_MAX || bytes > PREFIX_WORDS_BYTES_MAX {
             return Ok(None);
         }
+        // FTS5 cuts a long word, perhaps within a character, but none that is shorter than the bound.
+        let Ok(word) = str::from_utf8(word) else { return Ok(None) };
         // No word has a control character, so none is between the two.
         from = format!("{word}\u{1}");
-        words.push(word);
+        words.push(word.to_owned());
     }
     if words.is_empty() {
         words.push(prefix.to_owned());
