@@ -374,6 +374,28 @@ fn a_step_is_bounded_and_old_messages_are_indexed_in_steps() {
 }
 
 #[test]
+fn long_texts_are_indexed_in_parts_whatever_separates_their_words() {
+    for separator in [" ", "\u{301} ", "\u{a0}", "\u{60c}", "\u{ff0c}", "\u{1f600}", "\0", "\u{301}\0\u{301}"] {
+        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let workspace = add_workspace(&mut writer, "ann");
+        let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
+        let mut text: String = (0..40_000).map(|number| format!("word{number}{separator}")).collect();
+        // One word, and text without any, that are longer than a step.
+        text += &format!("{}last{}", "x".repeat(2 * SEARCH_STEP_BYTES_MAX), " ".repeat(2 * SEARCH_STEP_BYTES_MAX));
+        let (message, _) = post_message(&mut writer, "ann", ConversationRef::Id(conversation), &text);
+        let steps = index_all(&mut writer);
+        assert!(steps > 40_000 * "word1234 ".len() / SEARCH_STEP_BYTES_MAX, "{steps} for {separator:?}");
+        assert_consistent(&writer);
+        done(&mut writer, "ann", update(conversation, message, &text.replace("word1", "term1")));
+        assert!(index_all(&mut writer) > steps, "{separator:?}");
+        assert_consistent(&writer);
+        for (wanted, found) in [("word1", 0), ("term1", 1), ("word9999", 1)] {
+            assert_eq!(search(&writer, "ann", &all_of(&[term(wanted)])).results.len(), found, "{separator:?}");
+        }
+    }
+}
+
+#[test]
 fn a_word_that_the_index_cuts_within_a_character_breaks_no_search() {
     let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
     // FTS5 keeps 32 KiB of a word, and each character has three bytes.

@@ -1,14 +1,14 @@
 //! Steps that bring the index up to date: each adds or removes a bounded part of the texts, and merges a few pages.
 
 use crate::base::limits::{SEARCH_STEP_BYTES_MAX, SEARCH_STEP_MESSAGES_MAX, SEARCH_UNINDEXED_MAX};
-use crate::base::text::char_boundary;
 use crate::base::time::MonoTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::EventNumber;
 use crate::store::sqlite::search::index::{self, PartialText};
+use crate::store::sqlite::search::tokenizer::Tokenizer;
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, params};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// A few messages are added to the index when no transaction has run for this time.
@@ -82,32 +82,28 @@ struct StepBytes {
 
 impl StepBytes {
     /// The next part of a text of which `done` bytes are done; `None` if the step has room for less than a word of it. A part ends
-    /// between two words, so it is longer than a step if a word is.
-    fn part(&mut self, text: &str, done: usize) -> Option<Range<usize>> {
-        let is_whole = self.left == SEARCH_STEP_BYTES_MAX;
-        let end = char_boundary(text, done + self.left);
-        let end = match text[done..end].rfind(is_separator) {
-            _ if end == text.len() => end,
-            Some(at) => done + at,
-            None if is_whole => text[end..].find(is_separator).map_or(text.len(), |at| end + at),
-            None => done,
-        };
-        if end == done && !is_whole {
-            self.left = 0;
-            return None;
+    /// after a word, so it is longer than a step if a word is.
+    fn part(&mut self, db: &Connection, text: &str, done: usize) -> rusqlite::Result<Option<Range<usize>>> {
+        let (rest, left) = (&text[done..], self.left);
+        let is_whole = left == SEARCH_STEP_BYTES_MAX;
+        let mut end = (rest.len() <= left).then_some(rest.len());
+        if end.is_none() {
+            let mut has_words = false;
+            Tokenizer::new(db)?.words(rest, |_, word| {
+                has_words = true;
+                let fits = word.end <= left;
+                if fits || (is_whole && end.is_none()) {
+                    end = Some(word.end);
+                }
+                if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if !has_words {
+                end = Some(rest.len());
+            }
         }
-        // The separator is in the next part, which is not empty for it.
-        let end = if end == done { done + text[done..].chars().next().map_or(0, char::len_utf8) } else { end };
-        self.left = self.left.saturating_sub(end - done);
-        Some(done..end)
+        self.left = left.saturating_sub(end.unwrap_or(left));
+        Ok(end.map(|end| done..done + end))
     }
-}
-
-/// Whether a character ends a word. There are more, but these are frequent enough.
-fn is_separator(char: char) -> bool {
-    char.is_ascii_whitespace()
-        || char.is_ascii_punctuation()
-        || matches!(char, '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{3002}' | '\u{3008}'..='\u{3011}')
 }
 
 /// Adds the messages after `through` in order. A text that is too long for the step becomes pending. Returns the number through which
@@ -160,7 +156,7 @@ fn add_pending(db: &Connection, budget: &mut StepBytes) -> rusqlite::Result<bool
             remove_part(db, &removal, budget)?;
             continue;
         }
-        let Some(part) = budget.part(&text, done) else { return Ok(true) };
+        let Some(part) = budget.part(db, &text, done)? else { return Ok(true) };
         let end = part.end;
         index::add(db, number, &text[part])?;
         if end == text.len() { index::end_pending(db, number)? } else { index::set_pending(db, number, end)? }
@@ -180,7 +176,7 @@ fn remove_texts(db: &Connection, budget: &mut StepBytes) -> rusqlite::Result<boo
 }
 
 fn remove_part(db: &Connection, removal: &PartialText, budget: &mut StepBytes) -> rusqlite::Result<()> {
-    let Some(part) = budget.part(&removal.text, removal.done) else { return Ok(()) };
+    let Some(part) = budget.part(db, &removal.text, removal.done)? else { return Ok(()) };
     let end = part.end;
     index::remove(db, removal.number, &removal.text[part])?;
     match end == removal.text.len() {
