@@ -17,7 +17,7 @@ use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
 use crate::store::sqlite::read::page_builder::PageBuilder;
 use crate::store::sqlite::read::read_transaction::{NOT_A_PARTICIPANT, ReadTransaction};
 use crate::store::sqlite::read::step_budget::{ENTRY_WORK, ROW_WORK, StepBudget};
-use crate::store::sqlite::search::expression::{self, SearchExpression, SearchScope};
+use crate::store::sqlite::search::expression::{Candidates, SearchExpression, SearchScope};
 use crate::store::sqlite::search::index;
 use crate::store::sqlite::search::matching::SearchWords;
 use crate::store::sqlite::search::tokenizer::Tokenizer;
@@ -253,19 +253,16 @@ impl MessageSearch {
             }
         };
         let operands = expression.operands(scopes);
-        // Without operands, all messages are candidates.
-        let (sql, text, from) = match operands.is_empty() {
-            true => (ALL_CANDIDATES, String::new(), below.saturating_sub(MESSAGES_WITHOUT_OPERANDS).max(0)),
-            false => (CANDIDATES, expression.text(&operands), expression::window(db, &operands, below)?),
+        let least = self.cutoff() + 1;
+        let candidates = if operands.is_empty() {
+            all_candidates(db, below, least)?
+        } else {
+            expression.candidates(db, &operands, below, least)?
         };
-        let from = from.max(self.cutoff() + 1);
         let needs_text = expression.needs_text;
         self.expression = Some(expression);
-        budget.spend(ROW_WORK * 16 * operands.len());
-        let mut statement = db.prepare_cached(sql)?;
-        let mut rows = statement.query(params![text, below, from])?;
-        while let Some(row) = rows.next()? {
-            let candidate: i64 = row.get(0)?;
+        let mut place = None;
+        for candidate in candidates.numbers {
             budget.spend(ROW_WORK);
             *candidates_left = candidates_left.saturating_sub(1);
             // The message may have been deleted, or have another text by now.
@@ -277,14 +274,14 @@ impl MessageSearch {
             {
                 self.add(candidate);
             }
-            if candidate <= self.cutoff() {
-                return Ok(None);
-            }
-            if !budget.is_left() || *candidates_left == 0 {
-                return Ok(Some(candidate));
+            if candidate <= self.cutoff() || !budget.is_left() || *candidates_left == 0 {
+                place = Some(candidate);
+                break;
             }
         }
-        Ok((from > self.cutoff() + 1 && from > 0).then_some(from))
+        // Only now, because a step that has selected messages must examine as many of them as it can.
+        budget.spend(ROW_WORK * 16 * operands.len() + ENTRY_WORK * candidates.entries);
+        Ok(Some(place.unwrap_or(candidates.from)).filter(|below| *below > self.cutoff() + 1))
     }
 
     /// Loads the next message of the result. Returns its number; `None` if there is no further one.
@@ -401,6 +398,14 @@ fn filter_of(snapshot: &ReadTransaction<'_>, user: i64, search: &Search) -> Sear
     })
 }
 
+/// The messages of the window that ends before `below`, and does not begin before `least`.
+fn all_candidates(db: &Connection, below: i64, least: i64) -> rusqlite::Result<Candidates> {
+    let from = below.saturating_sub(MESSAGES_WITHOUT_OPERANDS).max(least);
+    let mut statement = db.prepare_cached(ALL_CANDIDATES)?;
+    let numbers = statement.query_map([below, from], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    Ok(Candidates { entries: numbers.len(), numbers, from })
+}
+
 /// The next scopes of a search, and the place after them.
 fn next_scopes(
     access: &CallerAccess<'_>,
@@ -507,6 +512,4 @@ pub(crate) const VISIBLE_CONVERSATION: &str = "
 pub(crate) const NTH_JOINED: &str = "SELECT 1 FROM participants WHERE user = ?1 LIMIT 1 OFFSET ?2";
 pub(crate) const NTH_OWNED: &str = "SELECT 1 FROM workspaces WHERE owner = ?1 AND deleted IS NULL LIMIT 1 OFFSET ?2";
 pub(crate) const ALL_CANDIDATES: &str =
-    "SELECT number FROM messages WHERE ?1 = '' AND number < ?2 AND number >= ?3 ORDER BY number DESC";
-const CANDIDATES: &str = "
-    SELECT rowid FROM search_index WHERE search_index MATCH ?1 AND rowid < ?2 AND rowid >= ?3 ORDER BY rowid DESC";
+    "SELECT number FROM messages WHERE number < ?1 AND number >= ?2 ORDER BY number DESC";
