@@ -22,7 +22,7 @@ class ApiError extends Error {
 
 // `fetch`, but it rejects with what the API says is wrong.
 async function load(path, options) {
-	const response = await fetch(path, { cache: "no-store", ...options }).catch((error) => {
+	const response = await fetch(path, options).catch((error) => {
 		throw new ApiError({ code: "unreachable", message: error.message ?? error });
 	});
 	const { ok, status, statusText, headers } = response;

@@ -40,7 +40,7 @@ export function set(element, attributes) {
 export const button = (text, onclick, attributes) => h("button", { type: "button", onclick, ...attributes }, text);
 
 export function iconButton(icon, label, onclick) {
-	const image = h("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: ICONS[icon] }));
+	const image = h("svg", { viewBox: "0 0 24 24" }, h("path", { d: ICONS[icon] }));
 	return button(image, onclick, { class: "icon", "aria-label": label, title: label });
 }
 
@@ -52,7 +52,7 @@ export function time(timestamp) {
 	return h("time", date.toLocaleString([], { timeStyle: "short", dateStyle: isToday ? undefined : "medium" }));
 }
 
-// Makes nodes the children of `parent`. Those that are there stay, and equal ones if they may be reused.
+// Makes nodes the children of `parent`. Those that are there stay, and equal ones if they may.
 export function arrange(parent, nodes, mayReuse) {
 	const focused = document.activeElement;
 	let next = parent.firstChild;
@@ -87,7 +87,7 @@ export const showError = (error) => (find("dialog .alerts") ?? find("#alerts")).
 
 const clearError = () => document.querySelectorAll(".alerts").forEach((alerts) => alerts.replaceChildren());
 
-// Does what a user asked for. Shows its error, and resolves with `undefined` then.
+// Resolves with `undefined` after an error, which is shown.
 export async function attempt(action) {
 	try {
 		const result = await action();

@@ -43,7 +43,7 @@ export function chatView(api) {
 	function close() {
 		log = null;
 		tree.open(null);
-		pane.replaceChildren(h("div.empty", h("h1", "Chat"), "Choose a conversation, or create one."));
+		pane.replaceChildren(h("div.empty", h("h1", "Chat"), "Choose or create a conversation."));
 	}
 
 	function describe() {
@@ -63,11 +63,11 @@ export function chatView(api) {
 		}
 		if (/_(delta|snapshot)$/.test(type)) grow(type, data);
 		tree.apply(event);
-		if (log && data?.conversation_id === log.id) log.apply(event);
+		if (data?.conversation_id === log?.id) log?.apply(event);
 		if (type === "output") answers.delete(data.message_id);
 	}
 
-	// Adds a piece to an answer. Offsets count bytes of UTF-8.
+	// Offsets count bytes of UTF-8.
 	function grow(type, { message_id, offset, delta, text }) {
 		const answer = answers.get(message_id) ?? { text: "", reasoning: "", bytes: { text: 0, reasoning: 0 } };
 		answers.set(message_id, answer);
@@ -88,19 +88,20 @@ export function chatView(api) {
 		if (log !== mine) return;
 		tree.open(id);
 		const box = h("textarea", { "aria-label": "Message", placeholder: "Write a message", rows: 1 }, drafts[id]);
-		let sent = {};
+		let [sent, key, isSending] = [];
 		const send = async (event) => {
 			event.preventDefault();
 			const content = box.value;
-			if (sent.isUnderWay || !content.trim()) return;
+			if (isSending || !content.trim()) return;
+			isSending = true;
 			// With the same key, a repeated request stores nothing twice.
-			if (sent.content !== content) sent = { content, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
-			sent.isUnderWay = true;
-			const message = await attempt(() => api.send("POST", `/conversations/${id}/messages`, { content }, sent.key));
-			sent.isUnderWay = false;
+			if (sent !== content) [sent, key] = [content, crypto.getRandomValues(new Uint32Array(4)).join("-")];
+			const message = await attempt(() => api.send("POST", `/conversations/${id}/messages`, { content }, key));
+			isSending = false;
 			if (!message) return;
-			sent = {};
+			sent = null;
 			mine.put(message);
+			await attempt(mine.show);
 			mine.follow(true);
 			if (box.value.startsWith(content)) drafts[id] = box.value = box.value.slice(content.length);
 		};
@@ -110,7 +111,7 @@ export function chatView(api) {
 		};
 		const tool = (icon, label, action) => iconButton(icon, `${label} conversation`, () => action(tree.conversations.get(id) ?? conversation));
 		pane.replaceChildren(
-			h("header", h("a.icon.back", { href: "#/chat", "aria-label": "Back to the conversations" }, "‹"), heading,
+			h("header", h("a.icon.back", { href: "#/chat", "aria-label": "Back" }, "‹"), heading,
 				tool("edit", "Rename", tree.rename), tool("share", "Share", tree.share),
 				tree.isOwner(conversation) ? tool("remove", "Delete", tree.remove) : tool("leave", "Leave", tree.leave),
 				iconButton("code", "Show the request", () => location.assign("#/learn"))),
@@ -131,7 +132,7 @@ export function chatView(api) {
 	};
 }
 
-// A conversation's messages, as far as they are loaded: without holes.
+// The loaded messages of a conversation, without holes.
 function openLog(api, id, answers) {
 	const path = `/conversations/${encodeURIComponent(id)}`;
 	// Events that arrive while messages are loaded are applied afterwards.
@@ -161,9 +162,12 @@ function openLog(api, id, answers) {
 	async function show(target) {
 		if (target ? !find(target) : more.after) await load(target);
 		else element.scrollTop = place;
+		list.querySelector("[aria-current]")?.removeAttribute("aria-current");
 		if (!target) return follow(isFollowing);
-		find(target).scrollIntoView({ block: "center" });
-		find(target).focus({ preventScroll: true });
+		const article = find(target);
+		set(article, { "aria-current": "true" });
+		article.scrollIntoView({ block: "center" });
+		article.focus({ preventScroll: true });
 	}
 
 	function load(target) {

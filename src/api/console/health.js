@@ -12,7 +12,7 @@ const now = (name, scale = 1) => (metrics) => scale * metrics.now(name);
 const CHARTS = [
 	["Requests", "/s", { requests: ({ grown, seconds }) => grown("conversational_core_requests_total") / seconds }],
 	["Streams", "", { live: now('cortex_streams{state="live"}'), behind: now('cortex_streams{state="behind"}') }],
-	["Lag of the slowest stream", " events", { lag: now("cortex_stream_lag_events") }],
+	["Lag", " events", { lag: now("cortex_stream_lag_events") }],
 	["Latency of commits", " ms", { mean: mean("cortex_commit_duration_seconds", 1000) }],
 	["Size of commits", " commands", { mean: mean("cortex_commit_commands", 1) }],
 	["Answers", "", { running: now("cortex_answers_running"), waiting: now("cortex_answers_waiting") }],

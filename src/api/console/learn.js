@@ -1,4 +1,4 @@
-// Each operation of the API as a request from a shell, Python and JavaScript, with the ids of the open conversation.
+// Each operation of the API as a request, with the ids of the open conversation.
 
 import { attempt, button, copy, h, set } from "./app.js";
 

@@ -70,7 +70,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 				location.hash = `#/chat/${(await send("POST", "/conversations", { title, workspace_id: id })).id}`;
 			})],
 			["Rename", "edit", () => ask("Rename the workspace", "Name", name.textContent, "Save", (value) => send("PUT", path, { name: value }))],
-			["Delete", "remove", () => confirm("Delete the workspace with all of its conversations", "Delete", "DELETE", path)],
+			["Delete", "remove", () => confirm("Delete the workspace and its conversations", "Delete", "DELETE", path)],
 		].map(([label, icon, action]) => iconButton(icon, label, action));
 		const setName = (text) => {
 			name.textContent = text;
@@ -82,7 +82,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 	const ask = (title, label, value, action, submit) => openDialog(title, field(label, "value", { value }), action, (values) => submit(values.value));
 	const confirm = (title, action, method, path) => openDialog(title, null, action, () => send(method, path), "button.primary.danger");
 	const rename = ({ id, title: now }) => ask("Rename the conversation", "Title", now, "Save", (title) => send("PUT", `/conversations/${id}`, { title }));
-	const remove = ({ id }) => confirm("Delete the conversation with all of its messages", "Delete", "DELETE", `/conversations/${id}`);
+	const remove = ({ id }) => confirm("Delete the conversation and its messages", "Delete", "DELETE", `/conversations/${id}`);
 	const leave = ({ id }) => confirm("Leave the conversation", "Leave", "POST", `/config/conversation/${id}/leave`);
 
 	function share({ id, workspace_id, participant_ids }) {
