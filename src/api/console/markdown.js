@@ -1,5 +1,5 @@
-// A small safe subset of Markdown as DOM nodes. The work is linear in the text: the depth is bounded, a mark does not nest within its
-// kind, and ticks that were not found are not searched for again.
+// A small safe subset of Markdown as DOM nodes. The work is linear in the text: the depth is bounded, and a mark does not nest
+// within its kind.
 
 import { button, copy, h } from "./app.js";
 
@@ -37,7 +37,7 @@ export function markdown(text, depth = 0) {
 			nodes.push(h(`h${Math.min(6, signs.length + 2)}`, inline(title)));
 			at += 1;
 		} else if (line.startsWith(">")) nodes.push(h("blockquote", markdown(take((next) => next.startsWith(">")).replace(/^> ?/gm, ""), depth + 1)));
-		else nodes.push(list(take((next) => !next.trim() || next.startsWith(" ") || ITEM.test(next)), depth));
+		else nodes.push(list(take((next) => !next.trim() || next.startsWith(" ") || ITEM.test(next) && /^\d/.test(next) === /^\d/.test(line)), depth));
 	}
 	return nodes;
 }
@@ -55,7 +55,7 @@ function list(text, depth) {
 // An open mark is a frame of nodes. If nothing closes it, it becomes text.
 function inline(text) {
 	const frames = [{ mark: "", nodes: [] }];
-	const missing = new Set();
+	const lastRun = new Map([...text.matchAll(/`+/g)].map(({ 0: run, index }) => [run, index]));
 	const add = (node) => frames.at(-1).nodes.push(node);
 	const unwind = (depth) => {
 		while (frames.length > depth) {
@@ -72,9 +72,8 @@ function inline(text) {
 		if (ticks) {
 			const closing = new RegExp(`(?<!\`)${ticks}(?!\`)`, "g");
 			closing.lastIndex = end;
-			const found = !missing.has(ticks) && closing.exec(text);
+			const found = lastRun.get(ticks) >= end && closing.exec(text);
 			if (found) token.lastIndex = closing.lastIndex;
-			else missing.add(ticks);
 			add(found ? h("code", text.slice(end, found.index)) : ticks);
 		} else if (mark) {
 			const isWord = (char) => mark[0] === "_" && /[\p{L}\p{N}]/u.test(char);

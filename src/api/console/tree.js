@@ -27,7 +27,6 @@ export function openTree({ get, send, request, user: self }, onChange) {
 		return Number(headers.get("X-Last-Event-Id"));
 	}
 
-	// Loads a conversation if it is not among the newest.
 	async function need(id) {
 		if (!conversations.has(id)) conversations.set(id, await get(`/conversations/${encodeURIComponent(id)}`));
 		return conversations.get(id);
