@@ -412,3 +412,23 @@ fn a_word_that_the_index_cuts_within_a_character_breaks_no_search() {
     }
     assert_consistent(&writer);
 }
+
+#[test]
+fn a_place_beyond_its_text_stops_the_indexing_alone() {
+    for damage in [
+        "INSERT INTO search_pending SELECT max(number), 1000 FROM messages",
+        "INSERT INTO search_pending SELECT max(number), -1 FROM messages",
+        "INSERT INTO search_removals VALUES (1, 2, 'x\u{e9}')",
+    ] {
+        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        post_message(&mut writer, "ann", ConversationRef::Default, "first");
+        index_all(&mut writer);
+        writer.connection.db.execute_batch(damage).unwrap();
+        post_message(&mut writer, "ann", ConversationRef::Default, "second");
+        writer.index_messages();
+        assert_eq!((writer.indexing_due(), writer.fault()), (None, None), "{damage}");
+        assert_eq!(texts(&search(&writer, "ann", &all_of(&[not(term("third")), prefix("s")]))), ["second"]);
+        assert_eq!(texts(&search(&writer, "ann", &all_of(&[term("first")]))), ["first"]);
+        assert_ne!(integrity::search_index(&writer.connection.db), [""; 0], "{damage}");
+    }
+}

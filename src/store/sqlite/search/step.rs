@@ -84,7 +84,9 @@ impl StepBytes {
     /// The next part of a text of which `done` bytes are done; `None` if the step has room for less than a word of it. A part ends
     /// after a word, so it is longer than a step if a word is.
     fn part(&mut self, db: &Connection, text: &str, done: usize) -> rusqlite::Result<Option<Range<usize>>> {
-        let (rest, left) = (&text[done..], self.left);
+        // The place is from a row, which may be damaged.
+        let rest = text.get(done..).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, done as i64))?;
+        let left = self.left;
         let is_whole = left == SEARCH_STEP_BYTES_MAX;
         let mut end = (rest.len() <= left).then_some(rest.len());
         if end.is_none() {
