@@ -432,3 +432,33 @@ fn a_place_beyond_its_text_stops_the_indexing_alone() {
         assert_ne!(integrity::search_index(&writer.connection.db), [""; 0], "{damage}");
     }
 }
+
+#[test]
+fn a_busy_writer_does_not_keep_edited_and_deleted_texts_from_the_index() {
+    for (text_bytes, interval) in [(10, 100), (200, 1), (1500, 10)] {
+        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let workspace = add_workspace(&mut writer, "ann");
+        let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
+        let reference = ConversationRef::Id(conversation);
+        let long = "word ".repeat(2 * SEARCH_STEP_BYTES_MAX / 5);
+        let ids = ["first", &long, &long].map(|text| post_message(&mut writer, "ann", reference, text).0);
+        index_all(&mut writer);
+        done(&mut writer, "ann", update(conversation, ids[0], "edited"));
+        done(&mut writer, "ann", delete(conversation, ids[1]));
+        done(&mut writer, "ann", update(conversation, ids[2], &long.replace("word", "term")));
+        // Commands never pause for as long as a few messages wait.
+        for number in 0..3000 {
+            let now = Now { mono: NOW.mono.plus_milliseconds(interval * number), ..NOW };
+            let new = command("ann", post(reference, &"n".repeat(text_bytes)));
+            writer.commit_batch(&[new], now);
+            if writer.indexing_due().is_some_and(|at| at <= now.mono) {
+                writer.index_messages();
+            }
+        }
+        let rows = |table| -> i64 {
+            writer.connection.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!((rows("search_pending"), rows("search_removals")), (0, 0), "{text_bytes} bytes");
+        assert_consistent(&writer);
+    }
+}

@@ -13,6 +13,10 @@ use std::sync::Arc;
 
 /// A few messages are added to the index when no transaction has run for this time.
 const QUIET_MILLISECONDS: u64 = 1000;
+/// A few messages are added to the index after this time, though transactions run.
+const WAIT_MILLISECONDS: u64 = 10_000;
+/// Bytes of a new text that is added at once. Longer ones wait with those that were edited, for which half of a step is reserved.
+const NEW_TEXT_BYTES_MAX: usize = SEARCH_STEP_BYTES_MAX / 2;
 /// Pages of the index that a step merges.
 const MERGED_PAGES: usize = 16;
 
@@ -22,15 +26,26 @@ pub(crate) struct SearchIndexing {
     through: Option<EventNumber>,
     /// Whether there may be pending messages, texts to remove, or segments to merge.
     has_more: bool,
+    /// Whether the last step had no room for a text.
+    has_backlog: bool,
     /// Whether the last step failed. No step is due until a transaction has succeeded.
     has_failed: bool,
     last_transaction: MonoTime,
+    /// The first transaction since the last step.
+    first_transaction: Option<MonoTime>,
 }
 
 impl SearchIndexing {
     pub(crate) fn new() -> SearchIndexing {
         // An earlier process may have left work.
-        SearchIndexing { through: None, has_more: true, has_failed: false, last_transaction: MonoTime(0) }
+        SearchIndexing {
+            through: None,
+            has_more: true,
+            has_backlog: false,
+            has_failed: false,
+            last_transaction: MonoTime(0),
+            first_transaction: None,
+        }
     }
 
     /// Records that a transaction with commands succeeded.
@@ -38,6 +53,7 @@ impl SearchIndexing {
         let changes = [EventKind::Output, EventKind::MessageUpdated, EventKind::MessageDeleted];
         self.has_more |= events.iter().any(|event| changes.contains(&event.kind));
         self.last_transaction = now;
+        self.first_transaction.get_or_insert(now);
         self.has_failed = false;
     }
 
@@ -54,11 +70,14 @@ impl SearchIndexing {
     /// When a step is due, as far as known; `None` if the index has everything.
     pub(crate) fn due(&self, head: EventNumber) -> Option<MonoTime> {
         let quiet = self.last_transaction.plus_milliseconds(QUIET_MILLISECONDS);
+        let latest = self.first_transaction.map_or(quiet, |first| first.plus_milliseconds(WAIT_MILLISECONDS));
         match self.through {
             _ if self.has_failed => None,
             None => Some(MonoTime(0)),
-            Some(through) if head.0.saturating_sub(through.0) >= SEARCH_UNINDEXED_MAX => Some(MonoTime(0)),
-            Some(through) if self.has_more || head > through => Some(quiet),
+            Some(through) if self.has_backlog || head.0.saturating_sub(through.0) >= SEARCH_UNINDEXED_MAX => {
+                Some(MonoTime(0))
+            }
+            Some(through) if self.has_more || head > through => Some(quiet.min(latest)),
             Some(_) => None,
         }
     }
@@ -66,11 +85,15 @@ impl SearchIndexing {
     /// Runs one step inside an open transaction. `head` is the newest number.
     pub(crate) fn step(&mut self, db: &Connection, head: EventNumber) -> rusqlite::Result<()> {
         let through = index::through(db)?;
-        let mut budget = StepBytes { left: SEARCH_STEP_BYTES_MAX };
+        // New messages leave room for other texts, if there may be any.
+        let reserved = if self.has_more { SEARCH_STEP_BYTES_MAX - NEW_TEXT_BYTES_MAX } else { 0 };
+        let mut budget = StepBytes { left: SEARCH_STEP_BYTES_MAX - reserved };
         self.through = Some(add_new(db, through, head, &mut budget)?);
-        let has_texts = add_pending(db, &mut budget)? || remove_texts(db, &mut budget)?;
+        budget.left += reserved;
+        self.has_backlog = add_pending(db, &mut budget)? || remove_texts(db, &mut budget)?;
         let has_merged = index::merge(db, MERGED_PAGES)?;
-        self.has_more = has_texts || has_merged;
+        self.has_more = self.has_backlog || has_merged;
+        self.first_transaction = None;
         Ok(())
     }
 }
@@ -82,19 +105,19 @@ struct StepBytes {
 
 impl StepBytes {
     /// The next part of a text of which `done` bytes are done; `None` if the step has room for less than a word of it. A part ends
-    /// after a word, so it is longer than a step if a word is.
+    /// after a word. The first part of a step has at least one, so it is longer than a step if the word is.
     fn part(&mut self, db: &Connection, text: &str, done: usize) -> rusqlite::Result<Option<Range<usize>>> {
         // The place is from a row, which may be damaged.
         let rest = text.get(done..).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, done as i64))?;
         let left = self.left;
-        let is_whole = left == SEARCH_STEP_BYTES_MAX;
+        let is_first = left >= SEARCH_STEP_BYTES_MAX - NEW_TEXT_BYTES_MAX;
         let mut end = (rest.len() <= left).then_some(rest.len());
         if end.is_none() {
             let mut has_words = false;
             Tokenizer::new(db)?.words(rest, |_, word| {
                 has_words = true;
                 let fits = word.end <= left;
-                if fits || (is_whole && end.is_none()) {
+                if fits || (is_first && end.is_none()) {
                     end = Some(word.end);
                 }
                 if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -126,7 +149,7 @@ fn add_new(
         let message: i64 = row.get(0)?;
         // A message without a text is not published.
         if let Some(text) = row.get_ref(1)?.as_str_or_null()? {
-            if text.len() > SEARCH_STEP_BYTES_MAX {
+            if text.len() > NEW_TEXT_BYTES_MAX {
                 index::set_pending(db, message, 0)?;
             } else if text.len() > budget.left {
                 budget.left = 0;
