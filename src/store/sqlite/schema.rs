@@ -402,10 +402,10 @@ CREATE TABLE usage_days (
 
 // `search_index` has the words of the messages that are published and whose number is at most `search_state.through`, except for
 // those in `search_pending`, of which it has the first `done` bytes. It also has the words of the texts in `search_removals`, which
-// were changed or deleted, apart from those in the first `done` bytes. `search_texts` is what a complete index would have. Each text begins with two words
-// that no search can name as they are: its workspace and its conversation after a character of private use, 57344 or U+E000. The index
-// does not store where in a message a word is, which halves it. Segments are merged by steps of the program, so that no commit
-// does it.
+// were changed or deleted, apart from those in the first `done` bytes. `search_texts` is what a complete index would have. Each
+// text begins with two words that no search can name as they are: its workspace and its conversation after a character of private
+// use, 57344 or U+E000. The index does not store where in a message a word is, which halves it. Segments are merged by steps of the
+// program, so that no commit merges many, unless 64 of a level are left.
 const VERSION_12: &str = "
 CREATE TABLE search_state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
