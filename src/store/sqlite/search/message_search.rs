@@ -28,7 +28,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 /// Bytes of a text whose reading counts as one entry of an index.
-const TEXT_BYTES_PER_ENTRY: usize = 256;
+const TEXT_BYTES_PER_ENTRY: usize = 64;
 
 /// Groups of scopes from which on the newest messages of all users are searched first.
 const MANY_GROUPS: usize = 8;
