@@ -14,8 +14,11 @@ def before_call(ctx, case, kwargs):
     """Replaces values that are valid by the schema alone.
 
     A valid `Idempotency-Key` is used for one request only: with another body it would be rejected. A conversation's model is
-    the one of the server. A range of days begins at its end. The query of a search has nothing but words.
+    the one of the server. A range of days begins at its end. The query of a search has nothing but words. A ticket that the server
+    made is left out, since it opens a stream beside any invalid token.
     """
+    if case.query and str(case.query.get("ticket")).startswith("eyJ"):
+        del case.query["ticket"]
     query = case.query if case.operation.path == "/usage" else None
     if query and _is_day(query.get("from")) and ("to" not in query or _is_day(query["to"])):
         query["to"] = query["from"]
