@@ -184,22 +184,15 @@ impl MessageSearch {
         &mut self,
         access: &mut CallerAccess<'_>,
         tokenizer: &Tokenizer,
-        mut below: i64,
+        below: i64,
         budget: &mut StepBudget,
     ) -> rusqlite::Result<SearchPlace> {
         let ceiling = below.min(self.indexed_through.saturating_add(1));
-        let mut statement = access.db.prepare_cached(UNINDEXED)?;
-        let mut rows = statement.query(params![below, self.indexed_through.max(self.cutoff()), budget.entries()])?;
-        while let Some(row) = rows.next()? {
-            (below, _) = (row.get(0)?, budget.spend(ENTRY_WORK));
-            if access.may_see(row.get(1)?, budget)? && self.matches(access.db, tokenizer, below, budget)? {
-                self.add(below);
-            }
-            if !budget.is_left() {
-                return Ok(SearchPlace::Unindexed { below });
-            }
-        }
-        Ok(SearchPlace::Pending { below: ceiling, ceiling })
+        let after = self.indexed_through.max(self.cutoff());
+        Ok(match self.read_texts(access, tokenizer, (UNINDEXED, below, after), budget)? {
+            Some(below) => SearchPlace::Unindexed { below },
+            None => SearchPlace::Pending { below: ceiling, ceiling },
+        })
     }
 
     /// Reads the texts of pending messages, newest first.
@@ -207,19 +200,12 @@ impl MessageSearch {
         &mut self,
         access: &mut CallerAccess<'_>,
         tokenizer: &Tokenizer,
-        (mut below, ceiling): (i64, i64),
+        (below, ceiling): (i64, i64),
         budget: &mut StepBudget,
     ) -> rusqlite::Result<SearchPlace> {
-        let mut statement = access.db.prepare_cached(PENDING)?;
-        let mut rows = statement.query(params![below, self.cutoff(), budget.entries()])?;
-        while let Some(row) = rows.next()? {
-            (below, _) = (row.get(0)?, budget.spend(ENTRY_WORK));
-            if access.may_see(row.get(1)?, budget)? && self.matches(access.db, tokenizer, below, budget)? {
-                self.add(below);
-            }
-            if !budget.is_left() {
-                return Ok(SearchPlace::Pending { below, ceiling });
-            }
+        let after = self.cutoff();
+        if let Some(below) = self.read_texts(access, tokenizer, (PENDING, below, after), budget)? {
+            return Ok(SearchPlace::Pending { below, ceiling });
         }
         if self.filter == SearchFilter::All && access.has_many_scopes()? {
             return Ok(SearchPlace::Everywhere { below: ceiling, candidates_left: CANDIDATES_EVERYWHERE });
@@ -231,6 +217,30 @@ impl MessageSearch {
             SearchFilter::All => ScopePlace::Owned(0),
         };
         Ok(SearchPlace::Scopes { place, ceiling })
+    }
+
+    /// Reads the texts of the messages that `sql` selects between two numbers, newest first. Returns the number below which to
+    /// continue; `None` at the end.
+    fn read_texts(
+        &mut self,
+        access: &mut CallerAccess<'_>,
+        tokenizer: &Tokenizer,
+        (sql, below, after): (&str, i64, i64),
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<Option<i64>> {
+        let mut statement = access.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![below, after, budget.entries()])?;
+        while let Some(row) = rows.next()? {
+            let message: i64 = row.get(0)?;
+            budget.spend(ENTRY_WORK);
+            if access.may_see(row.get(1)?, budget)? && self.matches(access.db, tokenizer, message, budget)? {
+                self.add(message);
+            }
+            if !budget.is_left() {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
     }
 
     /// Searches a window of the index below a number, within scopes if there are any. Subtracts the messages that it examines from
