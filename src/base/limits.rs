@@ -105,9 +105,9 @@ pub const SEARCH_WORDS_MAX: usize = 16;
 pub(crate) const SNIPPET_CHARS_MAX: usize = 200;
 /// Workspaces and conversations of the caller to which one part of a search is limited, because each is looked up. A caller
 /// with more is searched for in several parts.
-pub(crate) const SEARCH_SCOPES_MAX: usize = 16;
-/// Words that a prefix in a search may stand for. If there are more, the texts of the messages are searched.
-pub(crate) const SEARCH_PREFIX_WORDS_MAX: usize = 32;
+pub(crate) const SEARCH_SCOPES_MAX: usize = 64;
+/// Pages of the index of searches that are read for a prefix. If its words have more, the texts of the messages are searched.
+pub(crate) const SEARCH_PREFIX_PAGES_MAX: usize = 16;
 /// Bytes of text that one step adds to the index of searches, or removes.
 pub(crate) const SEARCH_STEP_BYTES_MAX: usize = 32 * 1024;
 /// Messages that one step adds to the index of searches.

@@ -3,7 +3,7 @@
 use super::answers::{begin, finish, open_answered};
 use super::support::TempDir;
 use super::*;
-use crate::base::limits::{SEARCH_STEP_BYTES_MAX, SEARCH_STEP_MESSAGES_MAX};
+use crate::base::limits::{SEARCH_SCOPES_MAX, SEARCH_STEP_BYTES_MAX, SEARCH_STEP_MESSAGES_MAX};
 use crate::base::random::Random;
 use crate::domain::answer_job::JobId;
 use crate::domain::event::EventBody;
@@ -334,7 +334,7 @@ fn many_conversations_and_many_words_with_a_prefix_are_searched() {
     let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     let conversations: Vec<ConversationId> =
-        (0..100).map(|_| add_conversation(&mut writer, "ann", workspace, &["bob"])).collect();
+        (0..3 * SEARCH_SCOPES_MAX).map(|_| add_conversation(&mut writer, "ann", workspace, &["bob"])).collect();
     for (number, conversation) in conversations.iter().cycle().take(300).enumerate() {
         post_message(&mut writer, "ann", ConversationRef::Id(*conversation), &format!("common word{number}"));
     }

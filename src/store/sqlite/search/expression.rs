@@ -1,43 +1,61 @@
 //! The expressions of FTS5 that select candidates: numbers of messages that may match.
 //!
-//! An expression is a conjunction of **operands**: the required words, the words that a prefix stands for, and the workspaces
-//! and conversations of the caller. FTS5 finds the common numbers of its operands by leaps, so the operand that selects fewest
-//! messages bounds the work. It does not stop at the least number that is wanted, and it begins with the newest messages. So it
-//! gets the whole expression only if an operand is **rare**. Otherwise each operand is read alone, in windows that bound the
-//! messages that any of them selects.
+//! An expression is a conjunction of **operands**: the required words and prefixes, and the workspaces and conversations of the
+//! caller. FTS5 finds the common numbers of its operands by leaps, so the operand that selects fewest messages bounds the work. It
+//! does not stop at the least number that is wanted, and it begins with the newest messages. So FTS5 gets an expression only if one
+//! of its operands is **rare**, and then no more of them than narrow the search: to read a text costs about as much as a leap.
+//! Otherwise each operand is read alone, in windows that bound the messages that any of them selects.
 
-use crate::base::limits::{SEARCH_PREFIX_WORDS_MAX, SEARCH_WORDS_MAX};
+use crate::base::limits::{SEARCH_PREFIX_PAGES_MAX, SEARCH_WORDS_MAX};
 use crate::store::sqlite::search::matching::SearchWords;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
+use std::collections::VecDeque;
 use std::fmt::Write;
 
 /// Messages that a rare operand selects, at most.
 const RARE_MESSAGES: usize = 4096;
+/// Messages that rare scopes have, at most: more than those of most callers.
+const RARE_SCOPES_MESSAGES: usize = 2 * RARE_MESSAGES;
+/// Messages that are counted for one word or conversation, at most.
+const COUNTED_MAX: i64 = RARE_MESSAGES as i64 + 1;
+/// Messages of all users that are examined rather than searched for among those of the caller, at most.
+const FEW_MESSAGES: usize = 256;
 /// Messages that each operand selects within a window, at most.
 const WINDOW_MESSAGES: usize = 2048;
-/// Bytes of the words that a prefix may stand for.
-const PREFIX_WORDS_BYTES_MAX: usize = 4096;
+/// Pages of the index that are read to count what a prefix selects, at most.
+const COUNTED_PAGES: usize = 2;
 
 /// What a search selects in the index, apart from the caller's access.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SearchExpression {
-    /// Operands of required words.
-    required: Vec<String>,
+    /// Operands of required words and prefixes. The first one selects fewest messages, as far as known.
+    required: Vec<Operand>,
     /// Excluded words.
     excluded: Vec<String>,
-    /// The number of messages that the rarest required operand selects; `None` if none of them is rare.
-    fewest: Option<usize>,
-    /// Whether a message that is selected may not match, so that its text must be read.
-    pub needs_text: bool,
+    /// Whether a message that all operands select may not match, so that its text must be read.
+    needs_text: bool,
+}
+
+/// A part of an expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Operand {
+    /// An expression of FTS5.
+    text: String,
+    /// The number of messages that it selects, old ones included, if it is known to be rare.
+    rare: Option<usize>,
+    /// About the pages of the index that have these messages, except for a page of each segment.
+    pages: usize,
 }
 
 /// The messages that an expression selects within a window.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Candidates {
     /// Their numbers, newest first.
-    pub numbers: Vec<i64>,
+    pub numbers: VecDeque<i64>,
     /// The first number of the window.
     pub from: i64,
+    /// Whether one of them may not match, so that its text must be read.
+    pub needs_text: bool,
     /// About the entries of the index that were read.
     pub entries: usize,
 }
@@ -62,8 +80,53 @@ impl SearchScope {
     }
 }
 
+impl Operand {
+    /// The operand that selects the messages of scopes, which are not empty.
+    pub(crate) fn of_scopes(db: &Connection, scopes: &[SearchScope]) -> rusqlite::Result<Operand> {
+        let words: Vec<String> = scopes.iter().map(|scope| quoted(&scope.word())).collect();
+        let mut messages = 0;
+        for (scope, word) in scopes.iter().zip(&words) {
+            messages += match scope {
+                SearchScope::Workspace(_) => count(db, COUNT, word)?,
+                SearchScope::Conversation(number) => count(db, COUNT_IN_CONVERSATION, number)?,
+            };
+            if messages > RARE_SCOPES_MESSAGES {
+                break;
+            }
+        }
+        let rare = Some(messages).filter(|messages| *messages <= RARE_SCOPES_MESSAGES);
+        Ok(Operand { text: format!("({})", words.join(" OR ")), rare, pages: usize::MAX })
+    }
+
+    fn of_word(db: &Connection, word: &str) -> rusqlite::Result<Operand> {
+        let text = quoted(word);
+        let rare = count_rare(db, &text)?;
+        let pages = if rare.is_some() { 0 } else { pages_between(db, word.as_bytes(), word.as_bytes())? };
+        Ok(Operand { text, rare, pages })
+    }
+
+    /// The operand for the words that begin with `prefix`; `None` if they have too many pages. FTS5 reads all of them at each
+    /// search.
+    fn of_prefix(db: &Connection, prefix: &str) -> rusqlite::Result<Option<Operand>> {
+        // No word has this byte.
+        let last = [prefix.as_bytes(), &[u8::MAX]].concat();
+        let pages = pages_between(db, prefix.as_bytes(), &last)?;
+        if pages > SEARCH_PREFIX_PAGES_MAX {
+            return Ok(None);
+        }
+        let text = format!("{} *", quoted(prefix));
+        let rare = if pages > COUNTED_PAGES { None } else { count_rare(db, &text)? };
+        Ok(Some(Operand { text, rare, pages }))
+    }
+
+    /// Orders operands by the messages that they select.
+    fn rank(&self) -> (usize, usize) {
+        (self.rare.unwrap_or(usize::MAX), self.pages)
+    }
+}
+
 impl SearchExpression {
-    /// The expression for a search. Looks up what its prefixes stand for.
+    /// The expression for a search. Looks up what its words and prefixes select.
     pub(crate) fn of(db: &Connection, search: &SearchWords) -> rusqlite::Result<SearchExpression> {
         let mut expression = SearchExpression::default();
         for term in &search.terms {
@@ -77,49 +140,54 @@ impl SearchExpression {
                 continue;
             }
             expression.needs_text |= !is_exact;
-            let Some((last, others)) = term.words.split_last() else { continue };
-            expression.required.extend(others.iter().map(|word| quoted(word)));
-            if !term.is_prefix {
-                expression.required.push(quoted(last));
-            } else if let Some(words) = words_with_prefix(db, last)? {
-                expression.required.push(any_of(words.iter().map(String::as_str)));
-            } else {
-                expression.needs_text = true;
+            for (word, words_left) in term.words.iter().zip((0..term.words.len()).rev()) {
+                // In some scripts, a term has more words than the query shows.
+                if expression.required.len() == SEARCH_WORDS_MAX {
+                    expression.needs_text = true;
+                } else if words_left > 0 || !term.is_prefix {
+                    expression.required.push(Operand::of_word(db, word)?);
+                } else if let Some(operand) = Operand::of_prefix(db, word)? {
+                    expression.required.push(operand);
+                } else {
+                    expression.needs_text = true;
+                }
             }
         }
-        // In some scripts, a term has more words than the query shows.
-        expression.needs_text |= expression.required.len() > SEARCH_WORDS_MAX;
-        expression.required.truncate(SEARCH_WORDS_MAX);
-        for operand in &expression.required {
-            expression.fewest = fewer(expression.fewest, count_rare(db, operand)?);
-        }
+        expression.required.sort_by_key(Operand::rank);
         Ok(expression)
     }
 
+    /// Whether the words select so few messages of all users that their scopes need not be looked up.
+    pub(crate) fn is_selective(&self) -> bool {
+        let is_rare = |at: usize| self.required.get(at).and_then(|operand| operand.rare);
+        is_rare(0).is_some_and(|count| count <= FEW_MESSAGES || is_rare(1).is_some())
+    }
+
     /// The messages that the expression selects within scopes, or among all messages: those of the window that ends before
-    /// `below`, and does not begin before `least`. `operands` are those of [`SearchExpression::operands`], and not empty.
+    /// `below`, and does not begin before `least`. A window has about `wanted` messages if more of them are expensive. `None` if
+    /// the expression has no operands.
     pub(crate) fn candidates(
         &self,
         db: &Connection,
-        operands: &[String],
-        below: i64,
-        least: i64,
-    ) -> rusqlite::Result<Candidates> {
-        let (mut fewest, mut entries) = (self.fewest, 0);
-        if let Some(scopes) = operands.get(self.required.len()) {
-            let count = count_rare(db, scopes)?;
-            entries += count.unwrap_or(RARE_MESSAGES);
-            fewest = fewer(fewest, count);
+        scopes: Option<&Operand>,
+        (below, least): (i64, i64),
+        wanted: usize,
+    ) -> rusqlite::Result<Option<Candidates>> {
+        // Two operands narrow the search. For most callers, the scopes are one of them.
+        let words = self.required.len().min(if scopes.is_some() { 1 } else { 2 });
+        let operands: Vec<&Operand> = self.required[..words].iter().chain(scopes).collect();
+        if let Some(fewest) = operands.iter().filter_map(|operand| operand.rare).min() {
+            let limit = wanted.clamp(1, RARE_MESSAGES);
+            let numbers = numbers(db, &self.text(&operands), below, least, limit)?;
+            let from = start_of(&numbers, limit).unwrap_or(least);
+            let needs_text = self.needs_text || words < self.required.len();
+            let entries = fewest * operands.len();
+            return Ok(Some(Candidates { numbers: numbers.into(), from, needs_text, entries }));
         }
-        if let Some(fewest) = fewest {
-            let numbers = numbers(db, &self.text(operands), below, least, RARE_MESSAGES)?;
-            let from = start_of(&numbers, RARE_MESSAGES).unwrap_or(least);
-            return Ok(Candidates { numbers, from, entries: entries + fewest * operands.len() });
-        }
-        let (mut common, mut from): (Option<Vec<i64>>, i64) = (None, least);
+        let (mut common, mut from, mut entries): (Option<Vec<i64>>, i64, usize) = (None, least, 0);
         // The scopes are often the operand with most messages, and the others need not be read beyond the window.
-        for operand in operands.iter().rev() {
-            let selected = numbers(db, operand, below, from, WINDOW_MESSAGES)?;
+        for operand in scopes.into_iter().chain(self.required.iter().rev()) {
+            let selected = numbers(db, &operand.text, below, from, WINDOW_MESSAGES)?;
             entries += selected.len();
             from = start_of(&selected, WINDOW_MESSAGES).unwrap_or(from);
             common = Some(match common {
@@ -127,7 +195,7 @@ impl SearchExpression {
                 None => selected,
             });
         }
-        let mut common = common.unwrap_or_default();
+        let Some(mut common) = common else { return Ok(None) };
         common.retain(|number| *number >= from);
         for word in &self.excluded {
             let Some(newest) = common.first().copied() else { break };
@@ -137,21 +205,12 @@ impl SearchExpression {
             common = retain_in(common, &excluded, false);
             common.retain(|number| *number >= from);
         }
-        Ok(Candidates { numbers: common, from, entries })
+        Ok(Some(Candidates { numbers: common.into(), from, needs_text: self.needs_text, entries }))
     }
 
-    /// The operands of the expression within scopes, or among all messages. None if nothing limits the search.
-    pub(crate) fn operands(&self, scopes: &[SearchScope]) -> Vec<String> {
-        let mut operands = self.required.clone();
-        if !scopes.is_empty() {
-            let scopes: Vec<String> = scopes.iter().map(|scope| scope.word()).collect();
-            operands.push(any_of(scopes.iter().map(String::as_str)));
-        }
-        operands
-    }
-
-    /// The whole expression for these operands.
-    fn text(&self, operands: &[String]) -> String {
+    /// The conjunction of these operands, without the excluded words.
+    fn text(&self, operands: &[&Operand]) -> String {
+        let operands: Vec<&str> = operands.iter().map(|operand| operand.text.as_str()).collect();
         let mut text = format!("({})", operands.join(" AND "));
         for word in &self.excluded {
             write!(text, " NOT {word}").expect("writing to memory does not fail");
@@ -161,19 +220,28 @@ impl SearchExpression {
 
     /// About the bytes that the expression holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.required.iter().chain(&self.excluded).map(String::len).sum()
+        self.required.iter().map(|operand| &operand.text).chain(&self.excluded).map(String::len).sum()
     }
+}
+
+/// The number of messages that `sql` selects with a parameter, at most [`COUNTED_MAX`].
+fn count(db: &Connection, sql: &str, parameter: impl ToSql) -> rusqlite::Result<usize> {
+    let counted: i64 = db.prepare_cached(sql)?.query_row(params![parameter, COUNTED_MAX], |row| row.get(0))?;
+    Ok(counted as usize)
 }
 
 /// The number of messages that a rare operand selects, old ones included; `None` for an operand that is not rare.
 fn count_rare(db: &Connection, operand: &str) -> rusqlite::Result<Option<usize>> {
-    let counted: i64 =
-        db.prepare_cached(COUNT)?.query_row(params![operand, RARE_MESSAGES as i64 + 1], |row| row.get(0))?;
-    Ok(Some(counted as usize).filter(|counted| *counted <= RARE_MESSAGES))
+    Ok(Some(count(db, COUNT, operand)?).filter(|counted| *counted <= RARE_MESSAGES))
 }
 
-fn fewer(one: Option<usize>, other: Option<usize>) -> Option<usize> {
-    one.into_iter().chain(other).min()
+/// The pages of the index between the first word that is at least `first` and the last one that is at most `last`, except for a
+/// page of each segment.
+fn pages_between(db: &Connection, first: &[u8], last: &[u8]) -> rusqlite::Result<usize> {
+    let term = |word: &[u8]| [MAIN_INDEX_MARK, word].concat();
+    let pages: Option<i64> =
+        db.prepare_cached(PAGES_BETWEEN)?.query_row(params![term(first), term(last)], |row| row.get(0))?;
+    Ok(pages.unwrap_or(0).max(0) as usize)
 }
 
 /// The newest numbers of at least `from` and less than `below` that an expression selects, newest first, at most `limit`.
@@ -197,50 +265,35 @@ fn retain_in(mut numbers: Vec<i64>, others: &[i64], keeps_common: bool) -> Vec<i
     numbers
 }
 
-/// The words of the index that begin with `prefix`; `None` if they are too many. A message that a word of the result comes from may
-/// have been deleted.
-fn words_with_prefix(db: &Connection, prefix: &str) -> rusqlite::Result<Option<Vec<String>>> {
-    let (mut words, mut bytes): (Vec<String>, usize) = (Vec::new(), 0);
-    let mut from = prefix.to_owned();
-    let mut statement = db.prepare_cached(WORD_FROM)?;
-    loop {
-        // Finds each word with a new search of the index, because between two words are all messages that have the first.
-        let mut rows = statement.query([&from])?;
-        let Some(row) = rows.next()? else { break };
-        let word = row.get_ref(0)?.as_bytes()?;
-        if !word.starts_with(prefix.as_bytes()) {
-            break;
-        }
-        bytes += word.len();
-        if words.len() == SEARCH_PREFIX_WORDS_MAX || bytes > PREFIX_WORDS_BYTES_MAX {
-            return Ok(None);
-        }
-        // FTS5 cuts a long word, perhaps within a character, but not one that is shorter than the bound.
-        let Ok(word) = str::from_utf8(word) else { return Ok(None) };
-        // No word has a control character, so none is between the two.
-        from = format!("{word}\u{1}");
-        words.push(word.to_owned());
-    }
-    if words.is_empty() {
-        words.push(prefix.to_owned());
-    }
-    Ok(Some(words))
-}
-
-fn any_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<String> = words.map(quoted).collect();
-    format!("({})", words.join(" OR "))
-}
-
 /// A string of FTS5. Words have no quotes.
 fn quoted(word: &str) -> String {
     format!("\"{word}\"")
 }
 
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM search_index WHERE search_index MATCH ?1 LIMIT ?2)";
+const COUNT_IN_CONVERSATION: &str = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE conversation = ?1 LIMIT ?2)";
 const NUMBERS: &str = "
     SELECT rowid FROM search_index WHERE search_index MATCH ?1 AND rowid < ?2 AND rowid >= ?3 ORDER BY rowid DESC LIMIT ?4";
-const WORD_FROM: &str = "SELECT term FROM search_words WHERE term >= ?1 LIMIT 1";
+/// The byte before each word in the table `search_index_idx`.
+const MAIN_INDEX_MARK: &[u8] = b"0";
+/// Selects the sum of the pages of each segment. FTS5 stores the first word of each page with twice the page's number, and one more
+/// if the messages of its last word continue on further pages (`fts5_index.c`, "The %_idx table").
+const PAGES_BETWEEN: &str = "
+    WITH RECURSIVE segments (id) AS (
+        SELECT min(segid) FROM search_index_idx
+        UNION ALL
+        SELECT (SELECT min(segid) FROM search_index_idx WHERE segid > segments.id) FROM segments WHERE segments.id IS NOT NULL
+    )
+    SELECT sum(
+        coalesce(
+            (SELECT pgno >> 1 FROM search_index_idx WHERE segid = segments.id AND term > ?2 ORDER BY term LIMIT 1),
+            (SELECT 1 + (max(id) & 2147483647) FROM search_index_data WHERE id < (segments.id << 37) + (1 << 31))
+        )
+        - coalesce(
+            (SELECT pgno >> 1 FROM search_index_idx WHERE segid = segments.id AND term <= ?1 ORDER BY term DESC LIMIT 1), 1
+        )
+        - 1
+    ) FROM segments WHERE id IS NOT NULL";
 
 #[cfg(test)]
 mod tests {
@@ -296,23 +349,38 @@ mod tests {
             let excluded: Vec<&str> = (0..random.below(3)).map(|_| word(random)).collect();
             let has = |number: &i64, wanted: &&str| texts[*number as usize - 1].split(' ').any(|word| word == *wanted);
             let (top, least) = (1 + random.below(TEXTS as u64) as i64, 1 + random.below(3_000) as i64);
-            let expected: Vec<i64> = (least..top)
-                .rev()
-                .filter(|number| required.iter().all(|word| has(number, word)))
-                .filter(|number| !excluded.iter().any(|word| has(number, word)))
-                .collect();
+            let matches = |number: &i64| {
+                required.iter().all(|word| has(number, word)) && !excluded.iter().any(|word| has(number, word))
+            };
+            let expected: Vec<i64> = (least..top).rev().filter(&matches).collect();
             let expression = expression_of(&db, &required, &excluded);
-            let operands = expression.operands(&[]);
-            let (mut found, mut below) = (Vec::new(), top);
+            let (mut found, mut below): (Vec<i64>, i64) = (Vec::new(), top);
             while below > least {
-                let window = expression.candidates(&db, &operands, below, least).unwrap();
+                let wanted = 1 << random.below(13);
+                let window = expression.candidates(&db, None, (below, least), wanted).unwrap().unwrap();
                 assert!((least..below).contains(&window.from) && window.numbers.len() <= RARE_MESSAGES);
                 assert!(window.numbers.iter().all(|number| (window.from..below).contains(number)));
-                found.extend(window.numbers);
+                found.extend(window.numbers.iter().filter(|number| !window.needs_text || matches(number)));
                 below = window.from;
             }
             assert_eq!(found, expected, "{required:?} without {excluded:?} in {least}..{top}");
         }
+    }
+
+    #[test]
+    fn a_prefix_is_an_operand_unless_its_words_have_many_pages() {
+        let texts: Vec<String> =
+            (0..120_000).map(|number| format!("common few{} word{number}", number % 1000)).collect();
+        let db = index_of(texts.iter().map(String::as_str));
+        let operand = |prefix| Operand::of_prefix(&db, prefix).unwrap();
+        for (prefix, messages) in [("zz", 0), ("aa", 0), ("word5999", 11), ("few999", 120), ("few99", 1200 + 120)] {
+            assert_eq!(operand(prefix).unwrap().rare, Some(messages), "{prefix}");
+        }
+        assert!(operand("few9").is_some_and(|operand| operand.pages <= SEARCH_PREFIX_PAGES_MAX));
+        for prefix in ["w", "word"] {
+            assert!(operand(prefix).is_none(), "{prefix}");
+        }
+        assert!(Operand::of_prefix(&index_of([].into_iter()), "a").unwrap().is_some());
     }
 
     #[test]
@@ -321,12 +389,12 @@ mod tests {
         let db = index_of((0..TEXTS).map(|number| if number % 2 == 0 { "red common" } else { "blue common" }));
         for (required, excluded) in [(["red", "blue"].as_slice(), [].as_slice()), (&["common"], &["red", "blue"])] {
             let expression = expression_of(&db, required, excluded);
-            let operands = expression.operands(&[]);
+            let operands: Vec<&Operand> = expression.required.iter().collect();
             let whole = pages_read(&db, || {
                 assert_eq!(numbers(&db, &expression.text(&operands), i64::MAX, 1, 1).unwrap(), [0; 0]);
             });
             let window = pages_read(&db, || {
-                let window = expression.candidates(&db, &operands, TEXTS as i64 / 2, 1).unwrap();
+                let window = expression.candidates(&db, None, (TEXTS as i64 / 2, 1), usize::MAX).unwrap().unwrap();
                 assert_eq!(window.numbers, [0; 0]);
                 assert!(window.from > TEXTS as i64 / 2 - 3 * WINDOW_MESSAGES as i64, "{}", window.from);
             });

@@ -47,6 +47,9 @@ impl SearchWords {
 
     /// Whether a text has all required terms and no excluded one.
     pub(crate) fn match_text(&self, tokenizer: &Tokenizer, text: &str) -> rusqlite::Result<bool> {
+        if text.is_ascii() && !self.required().flat_map(|term| &term.words).all(|word| has_letters(text, word)) {
+            return Ok(false);
+        }
         let mut required_left = self.required().count();
         let has_excluded = required_left < self.terms.len();
         let mut is_found = vec![false; self.terms.len()];
@@ -140,6 +143,13 @@ impl RecentWords {
             self.words.range(first..).zip(&term.words[..before_last]).all(|((word, _), wanted)| word == wanted);
         is_same.then(|| self.words[first].1.start)
     }
+}
+
+/// Whether an ASCII text has the letters of a word somewhere, in either case. It costs less than to cut the text into words.
+fn has_letters(text: &str, word: &str) -> bool {
+    let (text, word) = (text.as_bytes(), word.as_bytes());
+    let Some(first) = word.first() else { return true };
+    text.windows(word.len()).any(|part| part[0].eq_ignore_ascii_case(first) && part.eq_ignore_ascii_case(word))
 }
 
 /// The bytes of a snippet whose first match begins at byte `start`.

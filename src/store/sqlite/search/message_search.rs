@@ -2,12 +2,13 @@
 //!
 //! The messages that match are found newest first within each part of the search, and the newest of all parts are kept. First come the
 //! messages that the index lacks, whose texts are read. Then the index is searched for a few workspaces and conversations of
-//! the caller at a time. For a caller with many, the newest messages of all users are searched before, because they often suffice.
+//! the caller at a time. For a caller with many, the newest messages of all users are searched before, because they often suffice;
+//! so are those of a word that is rare among all users.
 //! Access is checked in each step, for each message.
 //!
 //! Invariant: `found` has the newest messages that match, among those examined, and at most one more than the result may have.
 
-use crate::base::limits::{SEARCH_PREFIX_WORDS_MAX, SEARCH_SCOPES_MAX};
+use crate::base::limits::SEARCH_SCOPES_MAX;
 use crate::domain::command::ApiVariant;
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::result::{Rejection, Resource};
@@ -17,7 +18,7 @@ use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
 use crate::store::sqlite::read::page_builder::PageBuilder;
 use crate::store::sqlite::read::read_transaction::{NOT_A_PARTICIPANT, ReadTransaction};
 use crate::store::sqlite::read::step_budget::{ENTRY_WORK, ROW_WORK, StepBudget};
-use crate::store::sqlite::search::expression::{Candidates, SearchExpression, SearchScope};
+use crate::store::sqlite::search::expression::{Candidates, Operand, SearchExpression, SearchScope};
 use crate::store::sqlite::search::index;
 use crate::store::sqlite::search::matching::SearchWords;
 use crate::store::sqlite::search::tokenizer::Tokenizer;
@@ -26,14 +27,19 @@ use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Bytes of a text whose reading counts as one entry of an index.
 const TEXT_BYTES_PER_ENTRY: usize = 64;
 
 /// Groups of scopes from which on the newest messages of all users are searched first.
-const MANY_GROUPS: usize = 8;
+const MANY_GROUPS: usize = 2;
 /// Numbers of messages that are examined at a time if the index cannot select among them.
 const MESSAGES_WITHOUT_OPERANDS: i64 = 1024;
+/// Pages of results that the messages of the first window fill, if all of them match.
+const FIRST_WINDOW_PAGES: usize = 3;
+/// The work of looking up what one operand selects.
+const OPERAND_WORK: usize = 32 * ROW_WORK;
 /// Messages of all users that are examined before the groups of scopes.
 const CANDIDATES_EVERYWHERE: usize = 4096;
 
@@ -47,6 +53,10 @@ pub(crate) struct MessageSearch {
     /// The index has the messages through this number, apart from pending ones. Later ones are read.
     indexed_through: i64,
     place: SearchPlace,
+    /// The window of the index whose messages are examined, if the place is within one.
+    window: Option<Candidates>,
+    /// Messages of the next window, at most.
+    window_size: usize,
     /// Messages that match, by number.
     found: BTreeSet<i64>,
     found_max: usize,
@@ -78,7 +88,7 @@ enum SearchPlace {
     /// Before the next scopes. Next: Indexed, Results.
     Scopes { place: ScopePlace, ceiling: i64 },
     /// Among the indexed messages of some scopes, below a number. Next: Scopes.
-    Indexed { scopes: Vec<SearchScope>, next: ScopePlace, below: i64, ceiling: i64 },
+    Indexed { scopes: Arc<Operand>, next: ScopePlace, below: i64, ceiling: i64 },
     /// Before the message with the greatest number of `found` that is not loaded.
     Results { below: i64 },
 }
@@ -115,6 +125,8 @@ impl MessageSearch {
             filter,
             indexed_through: sql(index::through(snapshot.db)?),
             place: SearchPlace::Unindexed { below: ceiling },
+            window: None,
+            window_size: FIRST_WINDOW_PAGES * (search.limit as usize + 1),
             found: BTreeSet::new(),
             found_max: search.limit as usize + 1,
             has_scopes: false,
@@ -126,7 +138,8 @@ impl MessageSearch {
     /// About the bytes that the search holds.
     pub(crate) fn bytes(&self) -> usize {
         let expression = self.expression.as_ref().map_or(0, SearchExpression::bytes);
-        self.results.bytes() + self.found.len() * size_of::<i64>() + expression
+        let window = self.window.as_ref().map_or(0, |window| window.numbers.len());
+        self.results.bytes() + (self.found.len() + window) * size_of::<i64>() + expression
     }
 
     /// Searches further, as far as `budget` allows.
@@ -158,14 +171,15 @@ impl MessageSearch {
                 }
                 SearchPlace::Everywhere { below, mut candidates_left } => {
                     let left = &mut candidates_left;
-                    match self.search_index(&mut access, tokenizer, (&[], below), left, budget)? {
+                    match self.search_index(&mut access, tokenizer, (None, below), left, budget)? {
                         Some(below) if candidates_left > 0 => SearchPlace::Everywhere { below, candidates_left },
-                        Some(below) => SearchPlace::Scopes { place: ScopePlace::Owned(0), ceiling: below },
+                        Some(below) => SearchPlace::Scopes { place: self.first_scopes(), ceiling: below },
                         None => SearchPlace::Results { below: i64::MAX },
                     }
                 }
                 SearchPlace::Indexed { scopes, next, below, ceiling } => {
-                    match self.search_index(&mut access, tokenizer, (&scopes, below), &mut { usize::MAX }, budget)? {
+                    let scoped = (Some(&*scopes), below);
+                    match self.search_index(&mut access, tokenizer, scoped, &mut { usize::MAX }, budget)? {
                         Some(below) => SearchPlace::Indexed { scopes, next, below, ceiling },
                         None => SearchPlace::Scopes { place: next, ceiling },
                     }
@@ -207,16 +221,34 @@ impl MessageSearch {
         if let Some(below) = self.read_texts(access, tokenizer, (PENDING, below, after), budget)? {
             return Ok(SearchPlace::Pending { below, ceiling });
         }
-        if self.filter == SearchFilter::All && access.has_many_scopes()? {
+        // A workspace of another user may have no conversation of the caller's, which is an error.
+        let needs_scopes = matches!(self.filter, SearchFilter::Workspace(_, false));
+        let is_selective = self.expression(access.db, budget)?.is_selective();
+        if !needs_scopes && (is_selective || (self.filter == SearchFilter::All && access.has_many_scopes()?)) {
             return Ok(SearchPlace::Everywhere { below: ceiling, candidates_left: CANDIDATES_EVERYWHERE });
         }
-        let place = match self.filter {
+        Ok(SearchPlace::Scopes { place: self.first_scopes(), ceiling })
+    }
+
+    fn first_scopes(&self) -> ScopePlace {
+        match self.filter {
             SearchFilter::Conversation(number) => ScopePlace::Only(SearchScope::Conversation(number)),
             SearchFilter::Workspace(number, true) => ScopePlace::Only(SearchScope::Workspace(number)),
             SearchFilter::Workspace(_, false) => ScopePlace::Joined(ConversationPlace::JOINED),
             SearchFilter::All => ScopePlace::Owned(0),
+        }
+    }
+
+    /// The expression for the words of the search.
+    fn expression(&mut self, db: &Connection, budget: &mut StepBudget) -> rusqlite::Result<&SearchExpression> {
+        let expression = match self.expression.take() {
+            Some(expression) => expression,
+            None => {
+                budget.spend(OPERAND_WORK * self.words.terms.len());
+                SearchExpression::of(db, &self.words)?
+            }
         };
-        Ok(SearchPlace::Scopes { place, ceiling })
+        Ok(self.expression.insert(expression))
     }
 
     /// Reads the texts of the messages that `sql` selects between two numbers, newest first. Returns the number below which to
@@ -249,49 +281,70 @@ impl MessageSearch {
         &mut self,
         access: &mut CallerAccess<'_>,
         tokenizer: &Tokenizer,
-        (scopes, below): (&[SearchScope], i64),
+        (scopes, below): (Option<&Operand>, i64),
         candidates_left: &mut usize,
         budget: &mut StepBudget,
     ) -> rusqlite::Result<Option<i64>> {
-        let db = access.db;
-        let expression = match self.expression.take() {
-            Some(expression) => expression,
-            None => {
-                // Looking up a word costs about as much as some rows.
-                budget.spend(ROW_WORK * SEARCH_PREFIX_WORDS_MAX);
-                SearchExpression::of(db, &self.words)?
+        let mut window = match self.window.take() {
+            Some(window) => window,
+            None => self.select(access.db, scopes, below, budget)?,
+        };
+        while let Some(candidate) = window.numbers.front().copied() {
+            if candidate <= self.cutoff() {
+                return Ok(None);
             }
-        };
-        let operands = expression.operands(scopes);
-        let least = self.cutoff() + 1;
-        let candidates = if operands.is_empty() {
-            all_candidates(db, below, least)?
-        } else {
-            expression.candidates(db, &operands, below, least)?
-        };
-        let needs_text = expression.needs_text;
-        self.expression = Some(expression);
-        let mut place = None;
-        for candidate in candidates.numbers {
-            budget.spend(ROW_WORK);
-            *candidates_left = candidates_left.saturating_sub(1);
-            // The message may have been deleted, or have another text by now.
-            let mut find = db.prepare_cached(CANDIDATE)?;
-            let found = find.query_row([candidate], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            let Some((conversation, is_pending)): Option<(i64, bool)> = found else { continue };
-            if access.may_see(conversation, budget)?
-                && (!(needs_text || is_pending) || self.matches(db, tokenizer, candidate, budget)?)
-            {
+            if *candidates_left == 0 {
+                return Ok(Some(candidate + 1));
+            }
+            if !budget.is_left() {
+                self.window = Some(window);
+                return Ok(Some(below));
+            }
+            window.numbers.pop_front();
+            *candidates_left -= 1;
+            if self.may_match(access, tokenizer, candidate, window.needs_text, budget)? {
                 self.add(candidate);
             }
-            if candidate <= self.cutoff() || !budget.is_left() || *candidates_left == 0 {
-                place = Some(candidate);
-                break;
-            }
         }
-        // Only now, because a step that has selected messages must examine as many of them as it can.
-        budget.spend(ROW_WORK * 16 * operands.len() + ENTRY_WORK * candidates.entries);
-        Ok(Some(place.unwrap_or(candidates.from)).filter(|below| *below > self.cutoff() + 1))
+        Ok(Some(window.from).filter(|below| *below > self.cutoff() + 1))
+    }
+
+    /// Selects a window of the index below a number, within scopes if there are any.
+    fn select(
+        &mut self,
+        db: &Connection,
+        scopes: Option<&Operand>,
+        below: i64,
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<Candidates> {
+        let least = self.cutoff() + 1;
+        // The newest messages often suffice.
+        let wanted = std::mem::replace(&mut self.window_size, usize::MAX);
+        let expression = self.expression(db, budget)?;
+        let candidates = match expression.candidates(db, scopes, (below, least), wanted)? {
+            Some(candidates) => candidates,
+            None => all_candidates(db, below, least)?,
+        };
+        budget.spend(OPERAND_WORK + ENTRY_WORK * candidates.entries);
+        Ok(candidates)
+    }
+
+    /// Whether a message that the index selects matches, and the caller may see it.
+    fn may_match(
+        &mut self,
+        access: &mut CallerAccess<'_>,
+        tokenizer: &Tokenizer,
+        candidate: i64,
+        needs_text: bool,
+        budget: &mut StepBudget,
+    ) -> rusqlite::Result<bool> {
+        budget.spend(ROW_WORK);
+        // The message may have been deleted, or have another text by now.
+        let mut find = access.db.prepare_cached(CANDIDATE)?;
+        let found = find.query_row([candidate], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((conversation, is_pending)): Option<(i64, bool)> = found else { return Ok(false) };
+        Ok(access.may_see(conversation, budget)?
+            && (!(needs_text || is_pending) || self.matches(access.db, tokenizer, candidate, budget)?))
     }
 
     /// Loads the next message of the result. Returns its number; `None` if there is no further one.
@@ -413,7 +466,7 @@ fn all_candidates(db: &Connection, below: i64, least: i64) -> rusqlite::Result<C
     let from = below.saturating_sub(MESSAGES_WITHOUT_OPERANDS).max(least);
     let mut statement = db.prepare_cached(ALL_CANDIDATES)?;
     let numbers = statement.query_map([below, from], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
-    Ok(Candidates { entries: numbers.len(), numbers, from })
+    Ok(Candidates { entries: numbers.len(), numbers: numbers.into(), from, needs_text: true })
 }
 
 /// The next scopes of a search, and the place after them.
@@ -457,7 +510,11 @@ fn next_scopes(
     Ok(match (scopes.is_empty(), next) {
         (true, ScopePlace::End) => SearchPlace::Results { below: i64::MAX },
         (true, place) => SearchPlace::Scopes { place, ceiling },
-        (false, next) => SearchPlace::Indexed { scopes, next, below: ceiling, ceiling },
+        (false, next) => {
+            budget.spend(OPERAND_WORK);
+            let scopes = Arc::new(Operand::of_scopes(access.db, &scopes)?);
+            SearchPlace::Indexed { scopes, next, below: ceiling, ceiling }
+        }
     })
 }
 
