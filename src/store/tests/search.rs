@@ -330,6 +330,45 @@ fn a_message_of_others_is_never_found_and_a_filter_may_be_rejected() {
 }
 
 #[test]
+fn a_message_that_is_edited_during_a_search_is_found_only_if_it_matches() {
+    const MESSAGES: usize = 20;
+    let mut longest = 0;
+    for edited_after in 0..40 {
+        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let workspace = add_workspace(&mut writer, "ann");
+        let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
+        // More than few messages have the word.
+        let ids: Vec<MessageId> = (0..MESSAGES + 400)
+            .map(|_| post_message(&mut writer, "ann", ConversationRef::Id(conversation), "alpha").0)
+            .collect();
+        index_all(&mut writer);
+        let mut pending = PendingQuery::new(query("ann", &all_of(&[term("alpha")])));
+        for steps in 0.. {
+            if steps == edited_after {
+                let newest = ids.iter().rev().take(MESSAGES);
+                let commands: Vec<Command> =
+                    newest.map(|id| command("ann", update(conversation, *id, "beta"))).collect();
+                writer.commit_batch(&commands, NOW);
+                index_all(&mut writer);
+            }
+            let (db, ids) = (&writer.connection.db, &writer.meta.ids);
+            match queries::step(db, ids, pending, limits(7), writer.position()) {
+                QueryStep::More(more) => pending = more,
+                QueryStep::Done(response) => {
+                    let QueryResult::Search(page) = response.result.unwrap() else { panic!() };
+                    let found = texts(&page);
+                    assert!(found.iter().all(|text| *text == "alpha"), "{found:?}, edited after {edited_after} steps");
+                    assert!(found.len() >= 100 - MESSAGES, "{} messages", found.len());
+                    longest = longest.max(steps);
+                    break;
+                }
+            }
+        }
+    }
+    assert!(longest > 10, "a search has {longest} steps");
+}
+
+#[test]
 fn many_conversations_and_many_words_with_a_prefix_are_searched() {
     let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
     let workspace = add_workspace(&mut writer, "ann");

@@ -297,6 +297,8 @@ impl MessageSearch {
                 return Ok(Some(candidate + 1));
             }
             if !budget.is_left() {
+                // The index may have another text of a message before the next step.
+                window.needs_text = true;
                 self.window = Some(window);
                 return Ok(Some(below));
             }
@@ -372,10 +374,16 @@ impl MessageSearch {
             Some(access) => messages::shown_at(snapshot.db, snapshot.ids, access, number(found))?,
             None => None,
         };
-        if let Some(message) = message {
-            let snippet = self.words.snippet(tokenizer, message.content.as_str())?;
-            budget.spend(ENTRY_WORK * (message.content.as_str().len() / TEXT_BYTES_PER_ENTRY));
-            self.is_full = !self.results.add(SearchResult { message, snippet });
+        // Its text may have changed since the step that found it.
+        let text = message.as_ref().map_or("", |message| message.content.as_str());
+        budget.spend(ENTRY_WORK * (text.len() / TEXT_BYTES_PER_ENTRY));
+        let is_match = self.words.match_text(tokenizer, text)?;
+        match message {
+            Some(message) if is_match => {
+                let snippet = self.words.snippet(tokenizer, message.content.as_str())?;
+                self.is_full = !self.results.add(SearchResult { message, snippet });
+            }
+            _ => drop(self.found.remove(&found)),
         }
         Ok(Some(found))
     }
