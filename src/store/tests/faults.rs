@@ -161,6 +161,38 @@ fn a_commit_into_a_removed_log_is_never_acknowledged() {
     writer.check_invariants();
 }
 
+/// The log is removed after a transaction has begun. What was acknowledged before is in the database file when the failure is
+/// reported, since the process may be killed before the next transaction.
+#[test]
+fn a_log_that_is_removed_during_a_transaction_loses_nothing() {
+    type Step = fn(&mut Writer);
+    let steps: [(&str, Step); 3] = [
+        ("a command", |writer| {
+            let committed = writer.commit_batch(&[command("ann", post(ConversationRef::Default, "refused"))], NOW);
+            assert!(committed.results[0].result.is_err());
+        }),
+        ("indexing", Writer::index_messages),
+        ("a probe", Writer::probe),
+    ];
+    for (name, step) in steps {
+        let directory = TempDir::new();
+        let mut writer = open(&directory.file("a.db"));
+        done(&mut writer, "ann", post(ConversationRef::Default, "acknowledged"));
+        let log = directory.file("a.db-wal");
+        let remove = move || {
+            let _ = std::fs::remove_file(&log);
+            false
+        };
+        writer.connection.db.commit_hook(Some(remove)).unwrap();
+        step(&mut writer);
+        assert_eq!(writer.fault(), Some(WriterFault::ReadOnly), "{name}");
+        std::fs::copy(directory.file("a.db"), directory.file("killed.db")).unwrap();
+        let mut next = open(&directory.file("killed.db"));
+        assert!(posted(&replay(&mut next, "ann")).contains(&"acknowledged"), "{name}");
+        next.check_invariants();
+    }
+}
+
 /// The log is overwritten by an older copy or emptied in place, before a transaction or in it.
 #[test]
 fn a_commit_behind_an_overwritten_log_is_never_acknowledged() {

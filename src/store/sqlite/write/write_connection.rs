@@ -74,11 +74,17 @@ impl WriteConnection {
     ///
     /// # Errors
     /// Also fails if a file was displaced during the transaction. The changes are then visible until this process ends.
-    pub(crate) fn commit(&self) -> rusqlite::Result<()> {
+    pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
         self.db.prepare_cached("COMMIT")?.execute([])?;
         // A file without a name is deleted with the process, so nothing may be acknowledged into it.
-        let check = |files: &OpenFiles| files.check_data(|| IndexHeader::of(&self.db));
-        self.files.as_ref().map_or(Ok(()), check).map_err(rusqlite::Error::from)
+        if let Err(displaced) =
+            self.files.as_ref().map_or(Ok(()), |files| files.check_data(|| IndexHeader::of(&self.db)))
+        {
+            // What was acknowledged before is saved now, since the process may be killed before the next transaction.
+            self.contain(displaced);
+            return Err(displaced.into());
+        }
+        Ok(())
     }
 
     /// Checks the files while no transaction is due, so that a displaced file becomes a fault soon.
