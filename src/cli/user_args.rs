@@ -71,6 +71,8 @@ pub(super) fn open(create: bool) -> Result<(Settings, Admin), CliError> {
     let is_new = match &database {
         Database::File(path) => create && !path.exists(),
         Database::Memory => false,
+        #[cfg(feature = "cluster")]
+        Database::Server(_) => false,
     };
     let admin = Admin::open(&database, create).map_err(|error| error.to_string())?;
     if is_new {

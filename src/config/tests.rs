@@ -173,8 +173,16 @@ fn databases() {
         "directory",
         &["sqlite:///data/", "sqlite:////", "sqlite:///.", "sqlite:///..", "sqlite:///a/.."],
     );
-    let message = rejection("DATABASE_URL", "postgresql://user:pa@ss@db/x");
-    assert!(message.starts_with("DATABASE_URL is \"postgresql://***@db/x\": allowed are"), "{message}");
+    let message = rejection("DATABASE_URL", "mysql://user:pa@ss@db/x");
+    assert!(message.starts_with("DATABASE_URL is \"mysql://***@db/x\": allowed are"), "{message}");
+    if cfg!(feature = "cluster") {
+        let address = "postgresql://user:secret@db/x";
+        let database = settings(&[("DATABASE_URL", address)]).database;
+        assert!(!format!("{database:?}").contains("secret"), "{database:?}");
+    } else {
+        let message = rejection("DATABASE_URL", "postgresql://user:pa@ss@db/x");
+        assert!(message.starts_with("DATABASE_URL is \"postgresql://***@db/x\": a PostgreSQL server needs"), "{message}");
+    }
 }
 
 #[test]

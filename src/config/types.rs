@@ -19,6 +19,9 @@ pub enum Database {
     Memory,
     /// In this file; a relative path starts at the working directory.
     File(PathBuf),
+    /// On a PostgreSQL server, at this address with its credentials.
+    #[cfg(feature = "cluster")]
+    Server(Secret),
 }
 
 impl Database {
@@ -27,6 +30,12 @@ impl Database {
     pub fn parse(raw: &str) -> Result<Database, String> {
         const ALLOWED: &str = "allowed are sqlite:///relative/path, sqlite:////absolute/path and sqlite:///:memory:";
         let (scheme, rest) = raw.split_once(':').ok_or(ALLOWED)?;
+        if ["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            #[cfg(feature = "cluster")]
+            return Ok(Database::Server(Secret::new(raw)));
+            #[cfg(not(feature = "cluster"))]
+            return Err("a PostgreSQL server needs a program built with --features cluster".into());
+        }
         if !["sqlite", "sqlite+aiosqlite"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err(ALLOWED.into());
         }

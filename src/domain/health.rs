@@ -13,18 +13,21 @@ pub enum WriterFault {
     Disk,
     /// The file is damaged.
     Damaged,
+    /// The database server does not reply.
+    Unreachable,
     /// A transaction takes longer than `WRITER_STUCK_MILLISECONDS`.
     Stuck,
 }
 
 impl WriterFault {
     /// Every fault. The index of a fault is its number.
-    pub const ALL: [WriterFault; 6] = [
+    pub const ALL: [WriterFault; 7] = [
         WriterFault::Full,
         WriterFault::Locked,
         WriterFault::ReadOnly,
         WriterFault::Disk,
         WriterFault::Damaged,
+        WriterFault::Unreachable,
         WriterFault::Stuck,
     ];
 
@@ -36,6 +39,7 @@ impl WriterFault {
             WriterFault::ReadOnly => "the database cannot be written to",
             WriterFault::Disk => "the disk fails",
             WriterFault::Damaged => "the database is damaged",
+            WriterFault::Unreachable => "the database server cannot be reached",
             WriterFault::Stuck => "writing takes too long",
         }
     }

@@ -6,8 +6,8 @@ use super::start_error::StartError;
 use crate::auth::password::DEVELOPMENT_HASH;
 use crate::base::memory_plan::MemoryPlan;
 use crate::config::Settings;
-use crate::config::types::{Database, Environment};
-use crate::store::{self, Lock, Retention, StoreConfig, Writer};
+use crate::config::types::Environment;
+use crate::store::{self, DatabaseLock, Retention, StoreConfig, Writer};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub(super) fn store_config(settings: &Settings, memory: MemoryPlan) -> StoreConf
 
 /// The result of waiting for a lock.
 pub(super) enum Acquired {
-    /// The lock; `None` for a database that no other process can open.
-    Lock(Option<Lock>),
+    /// The lock.
+    Lock(DatabaseLock),
     /// A signal to shut down came first.
     Shutdown,
 }
@@ -49,19 +49,18 @@ pub(super) enum Acquired {
 /// Waits until no other process writes to the database. A signal to reload is sent again afterwards, when there is a server
 /// that can obey it.
 pub(super) fn acquire_lock(config: &StoreConfig, events: &MainEvents) -> Result<Acquired, StartError> {
-    let Database::File(path) = &config.database else { return Ok(Acquired::Lock(None)) };
     let (mut is_logged, mut reload) = (false, false);
     loop {
-        if let Some(lock) = Lock::try_acquire(path)? {
+        if let Some(lock) = DatabaseLock::try_acquire(&config.database)? {
             if reload {
                 events.sender().send(MainEvent::Reload).expect("the queue is open");
             }
-            return Ok(Acquired::Lock(Some(lock)));
+            return Ok(Acquired::Lock(lock));
         }
         if !is_logged {
             is_logged = true;
-            let holder = Lock::holder(path).map_or_else(String::new, |pid| format!(" (process {pid})"));
-            log::info!("waiting for another process to release the database {}{holder}", path.display());
+            let holder = DatabaseLock::holder(&config.database);
+            log::info!("waiting for another process to release the database {holder}");
         }
         match events.next_within(LOCK_RETRY_INTERVAL) {
             Some(MainEvent::Shutdown) => return Ok(Acquired::Shutdown),

@@ -11,7 +11,7 @@ use super::workers::Workers;
 use crate::base::limits::HEAP_TRIM_MILLISECONDS;
 use crate::config::from_environment;
 use crate::shard::message::ShardMessage;
-use crate::store::Lock;
+use crate::store::DatabaseLock;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) struct Running {
     pub threads: Vec<JoinHandle<()>>,
     pub current: CurrentContext,
     pub connection_limits: Arc<ConnectionLimits>,
-    pub lock: Option<Lock>,
+    pub lock: Option<DatabaseLock>,
 }
 
 impl Running {

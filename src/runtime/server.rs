@@ -30,7 +30,7 @@ use crate::domain::responder::ResponderKind;
 use crate::responder::{ContextRules, Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::shared::SharedState;
-use crate::store::{self, Lock, Writer};
+use crate::store::{self, DatabaseLock, Writer};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
@@ -78,7 +78,7 @@ pub(crate) fn serve(settings: Settings) -> Result<(), StartError> {
 /// An open database, and the connections that were accepted meanwhile.
 struct OpenedDatabase {
     writer: Writer,
-    lock: Option<Lock>,
+    lock: DatabaseLock,
     early: Vec<EarlyConnection>,
 }
 
@@ -203,7 +203,7 @@ fn start(
         threads,
         current,
         connection_limits,
-        lock,
+        lock: Some(lock),
     })
 }
 

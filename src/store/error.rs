@@ -2,6 +2,8 @@
 
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
+#[cfg(feature = "cluster")]
+use crate::store::postgres::error::ServerErrorKind;
 use crate::store::sqlite::files::paths::directory_of;
 use rusqlite::{ErrorCode, ffi};
 use std::fmt;
@@ -74,6 +76,20 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl OpenError {
+    /// Interprets an error of an engine about the database at `path`.
+    pub(crate) fn of_engine(path: &Path, error: &EngineError) -> OpenError {
+        match error {
+            EngineError::Sqlite(error) => OpenError::of(path, error),
+            #[cfg(feature = "cluster")]
+            EngineError::Postgres(error) => match error.kind {
+                ServerErrorKind::Busy => OpenError::Locked(path.into()),
+                ServerErrorKind::Lost => OpenError::CannotOpen { path: path.into(), reason: error.to_string() },
+                _ => OpenError::Failed { path: path.into(), reason: error.to_string() },
+            },
+            error => OpenError::Failed { path: path.into(), reason: error.to_string() },
+        }
+    }
+
     /// Interprets an error of SQLite about the database at `path`.
     pub(crate) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
         let path = path.to_path_buf();
@@ -232,12 +248,11 @@ fn open_failure(path: &Path) -> String {
     }
 }
 
-/// The error of a row operation. The rules do not interpret it.
-pub(crate) type EngineError = rusqlite::Error;
+pub(crate) use crate::store::sql::EngineError;
 
 /// The error for a missing row that another row refers to.
 pub(crate) fn missing_row() -> EngineError {
-    rusqlite::Error::QueryReturnedNoRows
+    EngineError::NoRow
 }
 
 /// Why an operation ended early.
@@ -267,9 +282,14 @@ impl From<io::Error> for Abort<io::Error> {
     }
 }
 
-/// The rejection of a request that failed with an error of SQLite: `Unavailable` if a retry may succeed.
-pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
-    match error.sqlite_error_code() {
+/// The rejection of a request that failed with an error of the engine: `Unavailable` if a retry may succeed.
+pub(crate) fn rejection_of(error: &EngineError) -> Rejection {
+    #[cfg(feature = "cluster")]
+    if let EngineError::Postgres(error) = error {
+        let may_succeed = !matches!(error.kind, ServerErrorKind::Statement | ServerErrorKind::Damaged);
+        return if may_succeed { Rejection::Unavailable } else { Rejection::Database };
+    }
+    match error.sqlite().and_then(rusqlite::Error::sqlite_error_code) {
         Some(
             ErrorCode::DiskFull
             | ErrorCode::DatabaseBusy
@@ -283,8 +303,19 @@ pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
 }
 
 /// The fault of the database that an error reports; `None` if the error is about the statement.
-pub(crate) fn fault_of(error: &rusqlite::Error) -> Option<WriterFault> {
-    Some(match error.sqlite_error_code()? {
+pub(crate) fn fault_of(error: &EngineError) -> Option<WriterFault> {
+    #[cfg(feature = "cluster")]
+    if let EngineError::Postgres(error) = error {
+        return match error.kind {
+            ServerErrorKind::Lost => Some(WriterFault::Unreachable),
+            ServerErrorKind::Busy => Some(WriterFault::Locked),
+            ServerErrorKind::Full => Some(WriterFault::Full),
+            ServerErrorKind::ReadOnly => Some(WriterFault::ReadOnly),
+            ServerErrorKind::Damaged => Some(WriterFault::Damaged),
+            ServerErrorKind::Statement => None,
+        };
+    }
+    Some(match error.sqlite()?.sqlite_error_code()? {
         ErrorCode::DiskFull => WriterFault::Full,
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             WriterFault::Locked
@@ -312,10 +343,10 @@ mod tests {
             (ffi::SQLITE_TOOBIG, None),
         ];
         for (code, fault) in table {
-            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = EngineError::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
             assert_eq!(fault_of(&error), fault, "{error}");
         }
-        assert_eq!(fault_of(&rusqlite::Error::QueryReturnedNoRows), None);
+        assert_eq!(fault_of(&EngineError::NoRow), None);
     }
 
     #[test]
@@ -333,9 +364,9 @@ mod tests {
             (ffi::SQLITE_NOMEM, Rejection::Database),
         ];
         for (code, rejection) in table {
-            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = EngineError::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
             assert_eq!(rejection_of(&error), rejection, "{error}");
         }
-        assert_eq!(rejection_of(&rusqlite::Error::QueryReturnedNoRows), Rejection::Database);
+        assert_eq!(rejection_of(&EngineError::NoRow), Rejection::Database);
     }
 }

@@ -5,18 +5,29 @@
 //! socket, and no other module names SQLite.
 //!
 //! - `rules`: the effect of each command, without SQL
-//! - `sqlite`: tables, queries, the writer, and tools for database files
+//! - `sql`: statements and rows
+//! - `tables`, `read`, `search`, `write`: rows, queries, searches, and the writer
+//! - `admin`: accounts and verification
+//! - `sqlite`: connections, the schema, the write-ahead log, and tools for database files
 //! - `transfer`: export and import
 //!
 //! Invariant: everything that a `Committed` or a `QueryResponse` contains is on disk. Numbers and times grow in commit order,
 //! also after restarts, deletions, and clocks that go back. `Writer::check_invariants` asserts the invariants of the rows.
 
+mod admin;
 mod config;
 mod error;
+#[cfg(feature = "cluster")]
+mod postgres;
 mod progress;
+mod read;
 mod rules;
+mod search;
+mod sql;
 mod sqlite;
+mod tables;
 mod transfer;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -24,19 +35,19 @@ mod tests;
 pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
 pub(crate) use error::{DataError, OpenError};
 pub(crate) use progress::Progress;
-pub(crate) use sqlite::admin::account_rows::Account;
-pub use sqlite::admin::account_rows::UserSelector;
-pub use sqlite::admin::accounts::{Admin, NewUser};
-pub(crate) use sqlite::admin::admin_error::AdminError;
-pub(crate) use sqlite::admin::backup::backup;
-pub(crate) use sqlite::admin::restore::restore;
-pub(crate) use sqlite::admin::verify::verify;
+pub(crate) use admin::account_rows::Account;
+pub use admin::account_rows::UserSelector;
+pub use admin::accounts::{Admin, NewUser};
+pub(crate) use admin::admin_error::AdminError;
+pub(crate) use sqlite::backup::backup;
+pub(crate) use sqlite::restore::restore;
+pub(crate) use admin::verify::verify;
 pub(crate) use sqlite::connection::limit_memory;
-pub(crate) use sqlite::files::lock::Lock;
+pub(crate) use write::database_lock::DatabaseLock;
 pub(crate) use sqlite::files::paths::resolve_symlinks;
-pub use sqlite::read::pending_query::{PendingQuery, QueryStep};
-pub use sqlite::read::reader::Reader;
-pub use sqlite::write::maintenance::MaintenanceDue;
-pub use sqlite::write::writer::Writer;
+pub use read::pending_query::{PendingQuery, QueryStep};
+pub use read::reader::Reader;
+pub use write::maintenance::MaintenanceDue;
+pub use write::writer::Writer;
 pub(crate) use transfer::export::{export, export_to_file};
 pub(crate) use transfer::import::import;

@@ -145,7 +145,7 @@ fn the_age_grows_in_a_process_without_commands() {
 
 #[test]
 fn numbers_and_times_grow_over_every_jump() {
-    let config = StoreConfig::new(Database::Memory);
+    let config = StoreConfig::new(support::temporary_database());
     let mut writer = Writer::open(&config).unwrap();
     let (mut number, mut at) = (0, WallTime(0));
     for (step, seconds) in JUMPS_SECONDS.into_iter().cycle().take(12).enumerate() {

@@ -54,7 +54,7 @@ impl World {
         let directory = TempDir::new();
         let responders = responders(default);
         let notified_rows_max = notified_rows_max(&inbox);
-        let database = Database::File(directory.file("a.db"));
+        let database = support::database_at(&directory.file("a.db"));
         let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(database) };
         World::opened(config, directory)
     }
@@ -65,7 +65,7 @@ impl World {
 
     pub fn in_memory_with(inbox: InboxLimits, retention: Retention) -> World {
         let responders = responders(None);
-        World::kept_in_memory(StoreConfig { inbox, retention, responders, ..StoreConfig::new(Database::Memory) })
+        World::kept_in_memory(StoreConfig { inbox, retention, responders, ..StoreConfig::new(support::temporary_database()) })
     }
 
     /// A store in memory, with a default responder.
@@ -75,7 +75,7 @@ impl World {
 
     pub fn answered_in_memory_with(inbox: InboxLimits, default: Option<&str>) -> World {
         let (responders, notified_rows_max) = (responders(default), notified_rows_max(&inbox));
-        let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(Database::Memory) };
+        let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(support::temporary_database()) };
         World::kept_in_memory(config)
     }
 
@@ -259,7 +259,7 @@ impl World {
 
 /// Small if the limits of the inboxes are small.
 fn notified_rows_max(inbox: &InboxLimits) -> usize {
-    inbox.flush_entries_max.min(StoreConfig::new(Database::Memory).notified_rows_max)
+    inbox.flush_entries_max.min(StoreConfig::new(support::temporary_database()).notified_rows_max)
 }
 
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };

@@ -7,7 +7,18 @@ use crate::source::{Source, is_name, is_within, text_at};
 const OWNERS: &[(&str, &[&str])] = &[
     ("httparse", &["http1"]),
     ("mio", &["runtime"]),
-    ("rusqlite", &["store::error", "store::sqlite", "store::transfer", "store::tests"]),
+    (
+        "rusqlite",
+        &[
+            "store::error",
+            "store::postgres",
+            "store::search",
+            "store::sql",
+            "store::sqlite",
+            "store::tests",
+            "store::write::writer",
+        ],
+    ),
     ("serde", &["auth", "config", "wire"]),
     ("rustls", &["responder::tls"]),
     ("serde_json", &["auth", "config", "responder::openai", "wire"]),
@@ -47,11 +58,12 @@ fn uses_of_a_crate_outside_its_owners_are_found() {
         ("store", "use serde::de;"),
         ("http1", "extern crate mio;"),
         ("database", "use rusqlite::Connection;"),
+        ("store::tables::users", "use rusqlite::params;"),
     ];
     let good = [
         ("runtime::reactor", "use mio::Token;"),
         ("http1::head", "httparse::Request::new(&mut []);"),
-        ("store::sqlite::tables::users", "use rusqlite::Connection;"),
+        ("store::sqlite::schema", "use rusqlite::Connection;"),
         ("wire::json", "use serde_json::Value;"),
         ("wire::request", "use serde::de::IgnoredAny;"),
         ("auth::jwt", "serde_json::from_slice(b)"),

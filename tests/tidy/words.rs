@@ -227,7 +227,7 @@ fn retired_modules_are_found() {
         ("api", false),
         ("store::act", false),
         ("api::action", false),
-        ("store::sqlite::tables::lineage", true),
+        ("store::tables::lineage", true),
     ];
     for (module, expected) in table {
         assert_eq!(retired_module(&Source::sample(module, "")).is_some(), expected, "{module}");

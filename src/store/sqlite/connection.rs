@@ -2,6 +2,7 @@
 
 use crate::base::limits::*;
 use crate::store::error::OpenError;
+use crate::store::sql;
 use crate::store::sqlite::files::open_files::is_log_removed;
 use crate::store::sqlite::schema::{self, DatabaseMeta, SchemaState};
 use rusqlite::config::DbConfig;
@@ -51,7 +52,7 @@ pub(crate) enum Durability {
 /// # Errors
 /// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version. The file is then
 /// unchanged.
-pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Connection, DatabaseMeta), OpenError> {
+pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(sql::Connection, DatabaseMeta), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -65,14 +66,14 @@ pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Conne
     set_up_writing(&db, durability).map_err(failed)?;
     schema::migrate(&mut db, path)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok((db, meta))
+    Ok((sql::Connection::Sqlite(db), meta))
 }
 
 /// Opens a database for a few changes while its writer may be running; `None` if the schema must be migrated first.
 ///
 /// # Errors
 /// As [`open_writing`], and if the log was removed while the database was in use.
-pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMeta)>, OpenError> {
+pub(crate) fn open_shared(file: &Path) -> Result<Option<(sql::Connection, DatabaseMeta)>, OpenError> {
     reject_removed_log(file)?;
     let failed = |error: rusqlite::Error| OpenError::of(file, &error);
     let flags =
@@ -92,14 +93,14 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMet
     // Only the server runs checkpoints, because only it detects when a checkpoint is not allowed (`write::checkpoint`).
     db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok(Some((db, meta)))
+    Ok(Some((sql::Connection::Sqlite(db), meta)))
 }
 
 /// Opens a database for reading. A writer must have created it.
 ///
 /// # Errors
 /// As [`open_shared`], and if the database is empty.
-pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
+pub(crate) fn open_reading(path: &Path) -> Result<(sql::Connection, DatabaseMeta), OpenError> {
     reject_removed_log(path)?;
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags =
@@ -113,7 +114,7 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
     keep_statements(&db).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok((db, meta))
+    Ok((sql::Connection::Sqlite(db), meta))
 }
 
 /// Sets the size of a connection's page cache. A transaction that changes more pages writes them to the log early.
@@ -172,7 +173,7 @@ mod tests {
             ("journal_size_limit", "32768000"),
         ];
         for (name, expected) in table {
-            let value: rusqlite::types::Value = db.pragma_query_value(None, name, |row| row.get(0)).unwrap();
+            let value: rusqlite::types::Value = db.sqlite().pragma_query_value(None, name, |row| row.get(0)).unwrap();
             let value = match value {
                 rusqlite::types::Value::Integer(number) => number.to_string(),
                 rusqlite::types::Value::Text(text) => text,

@@ -1,11 +1,10 @@
-//! SQLite: the tables, the readers, the writer, and tools for database files.
+//! What only a database in a file has: connections, the schema, the write-ahead log, and tools for files.
 
-pub(crate) mod admin;
+pub(crate) mod backup;
+pub(crate) mod checkpoint;
 pub(crate) mod connection;
+pub(crate) mod open_database;
+pub(crate) mod damage;
 pub(crate) mod files;
-pub(crate) mod read;
+pub(crate) mod restore;
 pub(crate) mod schema;
-pub(crate) mod search;
-pub(crate) mod tables;
-pub(crate) mod values;
-pub(crate) mod write;

@@ -543,15 +543,16 @@ mod tests {
     use crate::base::time::WallTime;
     use crate::domain::id::{EventNumber, UserId};
     use crate::domain::token_rules::TokenRule;
+    use crate::store::admin::integrity;
     use crate::store::config::Retention;
     use crate::store::rules::age::AgeTime;
     use crate::store::rules::records::JournalHead;
-    use crate::store::sqlite::admin::integrity;
+    use crate::store::sql;
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
-    use crate::store::sqlite::tables::journal_shares::{self, ShareMeasure};
-    use crate::store::sqlite::tables::{idempotency, journal_head, released_users, users};
-    use crate::store::sqlite::write::purge;
-    use crate::store::sqlite::write::retention::{self, RetentionStep};
+    use crate::store::tables::journal_shares::{self, ShareMeasure};
+    use crate::store::tables::{idempotency, journal_head, released_users, users};
+    use crate::store::write::purge;
+    use crate::store::write::retention::{self, RetentionStep};
     use crate::store::tests::support::TempDir;
 
     #[test]
@@ -563,11 +564,11 @@ mod tests {
         journal_head::store(&db, head).unwrap();
         let later = ["ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
         let steps = [MIGRATIONS, &later].concat();
-        run_steps(&mut db, &path, &steps).unwrap();
-        run_steps(&mut db, &path, &steps).unwrap();
-        db.prepare("SELECT colour, x FROM users, later").unwrap();
+        run_steps(db.sqlite_mut(), &path, &steps).unwrap();
+        run_steps(db.sqlite_mut(), &path, &steps).unwrap();
+        db.sqlite().prepare("SELECT colour, x FROM users, later").unwrap();
         assert_eq!(journal_head::load(&db).unwrap(), head);
-        assert_eq!(load_meta(&db).unwrap().epoch, meta.epoch, "migration keeps the data");
+        assert_eq!(load_meta(db.sqlite()).unwrap().epoch, meta.epoch, "migration keeps the data");
         drop(db);
 
         let newer =
@@ -577,17 +578,17 @@ mod tests {
     }
 
     /// A database of version 3 with the rows that `rows` inserts, migrated to the present version.
-    fn migrated_from_version_3(directory: &TempDir, rows: &str) -> Connection {
+    fn migrated_from_version_3(directory: &TempDir, rows: &str) -> sql::Connection {
         let path = directory.file("a.db");
         let mut db = Connection::open(&path).unwrap();
         db.pragma_update(None, "foreign_keys", true).unwrap();
         run_steps(&mut db, &path, &[VERSION_3]).unwrap();
         db.execute_batch(rows).unwrap();
         run_steps(&mut db, &path, MIGRATIONS).unwrap();
-        db
+        sql::Connection::Sqlite(db)
     }
 
-    fn assert_consistent(db: &Connection) {
+    fn assert_consistent(db: &sql::Connection) {
         let findings = integrity::rows(db, |_, _| {});
         assert!(findings.is_empty(), "{findings:?}");
     }
@@ -626,7 +627,7 @@ mod tests {
             UPDATE journal_head SET number = 5, at = 5;",
         );
         while purge::step(&db, AgeTime(10)).unwrap() {}
-        let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<_, String>(0));
+        let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<String>(0));
         assert_eq!(left.unwrap(), "3,5", "tombstones are kept");
         assert_consistent(&db);
     }
@@ -653,16 +654,16 @@ mod tests {
         assert!(!has_more);
         let former = UserId::new_unchecked("former");
         assert_eq!(released_users::removed_through(&db, &former).unwrap(), EventNumber(3));
-        assert_eq!(db.query_row("SELECT count(*) FROM released_users", [], |row| row.get(0)), Ok(0));
+        assert_eq!(db.query_row("SELECT count(*) FROM released_users", [], |row| row.get::<i64>(0)).unwrap(), 0);
         assert!(users::find(&db, &UserId::new_unchecked("participant")).unwrap().unwrap().only_named);
         // The other connections use the new text of the tables as well.
         drop(db);
         let (db, _) = open_writing(&directory.file("a.db"), Durability::Full).unwrap();
         let references = "SELECT count(*) FROM pragma_foreign_key_list(?1) WHERE \"table\" = 'users'";
         for table in ["messages", "state_events"] {
-            assert_eq!(db.query_row(references, [table], |row| row.get(0)), Ok(0), "{table}");
+            assert_eq!(db.query_row(references, [table], |row| row.get::<i64>(0)).unwrap(), 0, "{table}");
         }
-        assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).as_deref(), Ok("ok"));
+        assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<String>(0)).unwrap(), "ok");
         assert_consistent(&db);
     }
 
@@ -728,9 +729,9 @@ mod tests {
             UPDATE journal_head SET number = 6, at = 6;",
         );
         let mut statement =
-            db.prepare("SELECT message, user, conversation, is_first FROM answer_jobs ORDER BY number").unwrap();
+            db.prepare_cached("SELECT message, user, conversation, is_first FROM answer_jobs ORDER BY number").unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
-        let rows: Vec<(i64, i64, i64, bool)> = rows.collect::<rusqlite::Result<_>>().unwrap();
+        let rows: Vec<(i64, i64, i64, bool)> = rows.collect::<sql::SqlResult<_>>().unwrap();
         assert_eq!(rows, [(4, 2, 2, true), (5, 1, 2, false), (6, 1, 3, true)]);
     }
 
@@ -769,7 +770,7 @@ mod tests {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let (db, _) = open_writing(&path, Durability::Full).unwrap();
-        db.pragma_update(None, "user_version", FIRST_VERSION - 1).unwrap();
+        db.sqlite().pragma_update(None, "user_version", FIRST_VERSION - 1).unwrap();
         db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
         drop(db);
         let before = std::fs::read(&path).unwrap();
@@ -786,10 +787,10 @@ mod tests {
         let path = directory.file("a.db");
         let (mut db, _) = open_writing(&path, Durability::Full).unwrap();
         let error =
-            run_steps(&mut db, &path, &[MIGRATIONS, &["CREATE TABLE one (x)", "CREATE TABLE one (x)"]].concat())
+            run_steps(db.sqlite_mut(), &path, &[MIGRATIONS, &["CREATE TABLE one (x)", "CREATE TABLE one (x)"]].concat())
                 .unwrap_err();
         assert!(matches!(error, OpenError::Failed { .. }), "{error}");
-        assert!(db.prepare("SELECT x FROM one").is_err());
+        assert!(db.sqlite().prepare("SELECT x FROM one").is_err());
         drop(db);
         open_writing(&path, Durability::Full).unwrap();
     }

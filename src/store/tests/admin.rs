@@ -5,7 +5,8 @@ use super::*;
 use crate::domain::model::UserStatus;
 use crate::domain::token_rules::{Credential, TokenRule};
 use crate::store::error::OpenError;
-use crate::store::{Account, Admin, AdminError, Lock, NewUser, UserSelector};
+use crate::store::sqlite::files::lock::Lock;
+use crate::store::{Account, Admin, AdminError, NewUser, UserSelector};
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
 
@@ -18,7 +19,7 @@ fn named(text: &str) -> UserSelector {
 }
 
 fn admin(path: &Path) -> Admin {
-    Admin::open(&Database::File(path.into()), true).unwrap()
+    Admin::open(&support::database_at(path), true).unwrap()
 }
 
 fn later(seconds: i64) -> WallTime {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) fn open_answered(path: &Path) -> Writer {
     let responders =
         ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo], models: Vec::new() };
-    let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
+    let config = StoreConfig { responders, ..StoreConfig::new(support::database_at(path)) };
     Writer::open(&config).unwrap()
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn open_jobs(writer: &mut Writer) -> Vec<AnswerJob> {
 fn fail_commits(writer: &mut Writer, indexes: &'static [u32]) {
     let commits = AtomicU32::new(0);
     let fails = move || indexes.contains(&commits.fetch_add(1, Ordering::Relaxed));
-    writer.connection.db.commit_hook(Some(fails)).unwrap();
+    writer.connection.db.sqlite_mut().commit_hook(Some(fails)).unwrap();
 }
 
 fn rows(writer: &Writer, table: &str) -> i64 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Limits the database to its present pages and `more`.
 fn limit_pages(writer: &Writer, more: i64) {
-    let pages: i64 = writer.connection.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    let pages: i64 = writer.connection.db.sqlite().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     writer.connection.db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(())).unwrap();
 }
 
@@ -71,14 +71,14 @@ fn a_fault_lasts_until_a_write_succeeds() {
     assert_eq!(writer.fault(), None);
     let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'probe'";
     assert_eq!(
-        writer.connection.db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(),
+        writer.connection.db.query_row(tables, [], |row| row.get::<i64>(0)).unwrap(),
         0,
         "the probe leaves no table"
     );
 
     let holder = rusqlite::Connection::open(directory.file("a.db")).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    writer.connection.db.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer.connection.db.sqlite().busy_timeout(std::time::Duration::ZERO).unwrap();
     rejected(&mut writer, "x");
     writer.probe();
     assert_eq!(writer.fault(), Some(WriterFault::Locked));
@@ -118,14 +118,14 @@ fn a_failed_commit_is_never_acknowledged() {
     let commits = Arc::new(AtomicU32::new(0));
     let count = commits.clone();
     let fails = move || [0, 2].contains(&count.fetch_add(1, Ordering::Relaxed));
-    writer.connection.db.commit_hook(Some(fails)).unwrap();
+    writer.connection.db.sqlite_mut().commit_hook(Some(fails)).unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     assert_eq!(commits.load(Ordering::Relaxed), 4);
     let results: Vec<bool> = committed.results.iter().map(|command_result| command_result.result.is_ok()).collect();
     assert_eq!(results, [true, false, true]);
     assert!(committed.events.iter().all(|event| event.actor.as_str() == "ann"));
     writer.check_invariants();
-    writer.connection.db.commit_hook(None::<fn() -> bool>).unwrap();
+    writer.connection.db.sqlite_mut().commit_hook(None::<fn() -> bool>).unwrap();
     assert_eq!(replay(&mut writer, "ann"), without_recipients(&committed.events));
     assert!(replay(&mut writer, "ben").is_empty());
 }
@@ -142,13 +142,13 @@ fn a_commit_into_a_removed_log_is_never_acknowledged() {
         let _ = std::fs::rename(&from, &to);
         false
     };
-    writer.connection.db.commit_hook(Some(rename)).unwrap();
+    writer.connection.db.sqlite_mut().commit_hook(Some(rename)).unwrap();
     let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
     assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
     assert!(committed.events.is_empty());
     assert_eq!(writer.fault(), Some(WriterFault::ReadOnly));
-    writer.connection.db.commit_hook(None::<fn() -> bool>).unwrap();
+    writer.connection.db.sqlite_mut().commit_hook(None::<fn() -> bool>).unwrap();
     // What it changed is visible, so the rules about tokens are shared.
     assert!(writer.poll_external_writes().is_some_and(|changes| changes.token_rules.is_some()));
     let committed = writer.commit_batch(&batch, NOW);
@@ -183,7 +183,7 @@ fn a_log_that_is_removed_during_a_transaction_loses_nothing() {
             let _ = std::fs::remove_file(&log);
             false
         };
-        writer.connection.db.commit_hook(Some(remove)).unwrap();
+        writer.connection.db.sqlite_mut().commit_hook(Some(remove)).unwrap();
         step(&mut writer);
         assert_eq!(writer.fault(), Some(WriterFault::ReadOnly), "{name}");
         std::fs::copy(directory.file("a.db"), directory.file("killed.db")).unwrap();
@@ -209,7 +209,7 @@ fn a_commit_behind_an_overwritten_log_is_never_acknowledged() {
                 overwrite.take().into_iter().for_each(|overwrite| overwrite());
                 false
             };
-            writer.connection.db.commit_hook(Some(hook)).unwrap();
+            writer.connection.db.sqlite_mut().commit_hook(Some(hook)).unwrap();
         } else {
             overwrite.take().into_iter().for_each(|overwrite| overwrite());
         }
@@ -235,7 +235,7 @@ fn a_locked_database_rejects_the_whole_batch() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
-    writer.connection.db.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer.connection.db.sqlite().busy_timeout(std::time::Duration::ZERO).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
@@ -306,7 +306,7 @@ fn a_crash_keeps_exactly_the_committed_rows() {
 
 #[test]
 fn a_panic_in_a_batch_does_not_affect_the_next() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let metadata = Metadata::new_unchecked("not an object, which every parser rejects");
     let fatal = CommandKind::CreateConversation {
         workspace: None,

@@ -5,7 +5,7 @@ use crate::domain::query::QueryKind;
 
 #[test]
 fn a_database_in_memory_works_unlinked_and_leaves_no_file() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let directory = writer.connection.path.parent().unwrap().to_path_buf();
     let mut reader = writer.open_reader().unwrap();
     assert!(directory.exists());
@@ -26,7 +26,7 @@ fn a_database_in_memory_works_unlinked_and_leaves_no_file() {
     writer.check_invariants();
     writer.close();
 
-    let writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let directory = writer.connection.path.parent().unwrap().to_path_buf();
     drop(writer);
     assert!(!directory.exists(), "a dropped writer removes the directory as well");

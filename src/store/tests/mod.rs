@@ -25,8 +25,8 @@ use crate::domain::model::*;
 use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::Outcome;
 use crate::domain::token_rules::Credential;
-use crate::store::sqlite::read::queries;
-use crate::store::sqlite::read::read_transaction::ReadLimits;
+use crate::store::read::queries;
+use crate::store::read::read_transaction::ReadLimits;
 use crate::store::{MaintenanceDue, PendingQuery, QueryStep, Reader, StoreConfig, Writer};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn after_seconds(seconds: i64) -> Now {
 }
 
 fn open(path: &Path) -> Writer {
-    let config = StoreConfig::new(Database::File(path.into()));
+    let config = StoreConfig::new(support::database_at(path));
     Writer::open(&config).unwrap()
 }
 

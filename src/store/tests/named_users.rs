@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::store::Retention;
-use crate::store::sqlite::admin::account_rows::UserSelector;
-use crate::store::sqlite::admin::accounts::Admin;
+use crate::store::admin::account_rows::UserSelector;
+use crate::store::admin::accounts::Admin;
 use crate::store::{InboxLimits, export, import};
 
 /// Retention that removes every event at once.
@@ -30,7 +30,7 @@ fn forget_events(writer: Writer, config: &StoreConfig) -> Writer {
 }
 
 fn in_file(directory: &support::TempDir) -> StoreConfig {
-    StoreConfig::new(Database::File(directory.file("a.db")))
+    StoreConfig::new(support::database_at(&directory.file("a.db")))
 }
 
 fn remove_all_but_ann(conversation: ConversationId) -> CommandKind {
@@ -80,7 +80,7 @@ fn users_who_wrote_or_were_administered_are_kept() {
     maintain_all(&mut writer, NOW);
     let mut writer = forget_events(writer, &config);
     let users = "SELECT group_concat(oid, ' ') FROM (SELECT oid FROM users ORDER BY oid)";
-    let left = |writer: &Writer| writer.connection.db.query_row(users, [], |row| row.get::<_, String>(0)).unwrap();
+    let left = |writer: &Writer| writer.connection.db.query_row(users, [], |row| row.get::<String>(0)).unwrap();
     assert_eq!(left(&writer), "ann disabled elsewhere owns writes");
 
     // The last of them is removed when its last conversation is.
@@ -151,7 +151,7 @@ fn the_inbox_of_a_removed_user_is_removed_even_during_a_flush() {
         chunk_bytes_max: 1,
     };
     let retention = Retention { events: 1, young_milliseconds: 0, ..Retention::default() };
-    let config = StoreConfig { inbox, retention, ..StoreConfig::new(Database::Memory) };
+    let config = StoreConfig { inbox, retention, ..StoreConfig::new(support::temporary_database()) };
     let mut writer = Writer::open(&config).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     for round in 0..20 {

@@ -2,15 +2,15 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::store::sqlite::admin::account_rows;
+use crate::store::admin::account_rows;
 use crate::store::sqlite::connection;
-use crate::store::sqlite::read::{answer_history, caller_conversations, journal_messages, user_search};
-use crate::store::sqlite::search::{index, message_search, step};
-use crate::store::sqlite::tables::{
+use crate::store::read::{answer_history, caller_conversations, journal_messages, user_search};
+use crate::store::search::{index, message_search, step};
+use crate::store::tables::{
     answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
     released_users, state_events, timeline, usage, users, workspace_deletions, workspaces,
 };
-use crate::store::sqlite::write::{purge, retention};
+use crate::store::write::{purge, retention};
 
 #[test]
 fn no_statement_scans_a_table_or_sorts_messages() {
@@ -220,7 +220,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     for statement in
         [state_events::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, journal_messages::TAIL]
     {
-        for db in [&writer.connection.db, &reading] {
+        for db in [writer.connection.db.sqlite(), reading.sqlite()] {
             let mut prepared = db.prepare(statement).unwrap();
             for value in 1..4 {
                 let values = vec![value; prepared.parameter_count()];
@@ -236,7 +236,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
 }
 
 fn plan(writer: &Writer, statement: &str) -> String {
-    let mut explain = writer.connection.db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+    let mut explain = writer.connection.db.sqlite().prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
     let parameters = explain.parameter_count();
     let nothing = vec![rusqlite::types::Null; parameters];
     let rows = explain.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();

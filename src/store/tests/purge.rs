@@ -20,7 +20,7 @@ const TABLES: [&str; 9] = [
 fn rows(writer: &Writer) -> [usize; 9] {
     TABLES.map(|table| {
         let count = format!("SELECT count(*) FROM {table}");
-        writer.connection.db.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap() as usize
+        writer.connection.db.query_row(&count, [], |row| row.get::<i64>(0)).unwrap() as usize
     })
 }
 

@@ -38,7 +38,7 @@ struct CrowdedStore {
 
 impl CrowdedStore {
     fn new(conversations_each: usize) -> CrowdedStore {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let ids: Vec<String> = (1..PARTICIPANTS_MAX).map(|id| format!("made-up-{id}")).collect();
         let names: Vec<&str> = ids.iter().map(String::as_str).collect();
         let workspace = add_workspace(&mut writer, "eve");
@@ -102,10 +102,10 @@ impl CrowdedStore {
     fn measure(&self, user: &str, kind: &QueryKind, rows_max: usize) -> (QueryResponse, u64) {
         let db = &self.writer.connection.db;
         let (mut pending, mut most) = (PendingQuery::new(query(user, kind.clone())), 0);
-        instructions_since_last_call(db);
+        instructions_since_last_call(db.sqlite());
         loop {
             let step = queries::step(db, &self.writer.meta.ids, pending, limits(rows_max), EventNumber(0));
-            most = most.max(instructions_since_last_call(db));
+            most = most.max(instructions_since_last_call(db.sqlite()));
             match step {
                 QueryStep::Done(response) => return (response, most),
                 QueryStep::More(more) => pending = more,
@@ -188,7 +188,7 @@ fn no_page_checks_more_conversations_than_its_bound() {
 
 #[test]
 fn the_last_changed_conversations_are_found_at_every_offset() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     let other = add_workspace(&mut writer, "ben");
     conversations(&mut writer, "ann", workspace, &[], 2000);

@@ -9,7 +9,7 @@ use crate::store::Retention;
 const ALL: Retention = Retention { seconds: i64::MAX, events: u64::MAX, bytes: u64::MAX, young_milliseconds: 240_000 };
 
 fn open_with(retention: Retention) -> Writer {
-    let config = StoreConfig { retention, ..StoreConfig::new(Database::Memory) };
+    let config = StoreConfig { retention, ..StoreConfig::new(support::temporary_database()) };
     Writer::open(&config).unwrap()
 }
 
@@ -78,7 +78,7 @@ fn the_first_exceeded_bound_applies() {
 #[test]
 fn the_recipients_of_one_event_are_removed_in_small_steps() {
     let retention = Retention { events: 1, ..ALL };
-    let config = StoreConfig { retention, notified_rows_max: 1000, ..StoreConfig::new(Database::Memory) };
+    let config = StoreConfig { retention, notified_rows_max: 1000, ..StoreConfig::new(support::temporary_database()) };
     let mut writer = Writer::open(&config).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     // The deletion of the workspace has more recipients than a step may remove.
@@ -199,7 +199,7 @@ fn the_oldest_events_of_the_largest_share_are_removed_first() {
     for (name, fill) in table {
         for by_bytes in [false, true] {
             let directory = TempDir::new();
-            let mut config = StoreConfig::new(Database::File(directory.file("a.db")));
+            let mut config = StoreConfig::new(support::database_at(&directory.file("a.db")));
             let mut writer = Writer::open(&config).unwrap();
             busy_workspace(&mut writer, "ann", &[], 8);
             fill(&mut writer);

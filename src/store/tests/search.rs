@@ -9,8 +9,9 @@ use crate::domain::answer_job::JobId;
 use crate::domain::event::EventBody;
 use crate::domain::result::{Rejection, Resource};
 use crate::domain::search::{MATCH_END, MATCH_START, Search, SearchPage, SearchTerm};
-use crate::store::sqlite::admin::integrity;
-use crate::store::sqlite::search::index;
+use crate::store::admin::integrity;
+use crate::store::search::index;
+use crate::store::sqlite::damage::{self, IntegrityCheck};
 
 /// Words of the messages. Some begin like others.
 const WORDS: [&str; 8] = ["alpha", "alphabet", "beta", "gamma", "delta", "ga", "bet", "zeta"];
@@ -65,7 +66,7 @@ fn index_all(writer: &mut Writer) -> usize {
 fn assert_consistent(writer: &Writer) {
     assert_eq!(integrity::rows(&writer.connection.db, |_, _| {}), [""; 0]);
     writer.check_search_index();
-    assert_eq!(integrity::damage(&writer.connection.db, integrity::IntegrityCheck::Whole), [""; 0]);
+    assert_eq!(damage::damage(writer.connection.db.sqlite(), IntegrityCheck::Whole), [""; 0]);
 }
 
 fn post_message(
@@ -142,7 +143,7 @@ fn searches_agree_with_a_model_whatever_the_index_has() {
 
 fn run_model(seed: u64) {
     let random = &mut Random::new(seed);
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let workspaces = ["ann", "bob"].map(|user| add_workspace(&mut writer, user));
     // The owner of each conversation, and its participants.
     let access = [("ann", vec![]), ("ann", vec!["bob"]), ("bob", vec!["ann"]), ("bob", vec![]), ("ann", vec!["eve"])];
@@ -295,7 +296,7 @@ fn the_index_survives_the_end_of_the_process_at_any_step() {
 
 #[test]
 fn a_message_of_others_is_never_found_and_a_filter_may_be_rejected() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     let shared = add_conversation(&mut writer, "ann", workspace, &["bob"]);
     let private = add_conversation(&mut writer, "ann", workspace, &[]);
@@ -334,7 +335,7 @@ fn a_message_that_is_edited_during_a_search_is_found_only_if_it_matches() {
     const MESSAGES: usize = 20;
     let mut longest = 0;
     for edited_after in 0..40 {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
         let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
         // More than few messages have the word.
@@ -370,7 +371,7 @@ fn a_message_that_is_edited_during_a_search_is_found_only_if_it_matches() {
 
 #[test]
 fn many_conversations_and_many_words_with_a_prefix_are_searched() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     let conversations: Vec<ConversationId> =
         (0..3 * SEARCH_SCOPES_MAX).map(|_| add_conversation(&mut writer, "ann", workspace, &["bob"])).collect();
@@ -392,7 +393,7 @@ fn many_conversations_and_many_words_with_a_prefix_are_searched() {
 
 #[test]
 fn a_step_is_bounded_and_old_messages_are_indexed_in_steps() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let commands: Vec<Command> =
         (0..5000).map(|number| command("ann", post(ConversationRef::Default, &format!("m{number}")))).collect();
     for batch in commands.chunks(250) {
@@ -415,7 +416,7 @@ fn a_step_is_bounded_and_old_messages_are_indexed_in_steps() {
 #[test]
 fn long_texts_are_indexed_in_parts_whatever_separates_their_words() {
     for separator in [" ", "\u{301} ", "\u{a0}", "\u{60c}", "\u{ff0c}", "\u{1f600}", "\0", "\u{301}\0\u{301}"] {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
         let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
         let mut text: String = (0..40_000).map(|number| format!("word{number}{separator}")).collect();
@@ -436,7 +437,7 @@ fn long_texts_are_indexed_in_parts_whatever_separates_their_words() {
 
 #[test]
 fn a_word_that_the_index_cuts_within_a_character_breaks_no_search() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     // FTS5 keeps 32 KiB of a word, and each character has three bytes.
     let long = "\u{4e2d}".repeat(11_000);
     post_message(&mut writer, "eve", ConversationRef::Default, &format!("a{long}"));
@@ -459,7 +460,7 @@ fn a_place_beyond_its_text_stops_the_indexing_alone() {
         "INSERT INTO search_pending SELECT max(number), -1 FROM messages",
         "INSERT INTO search_removals VALUES (1, 2, 'x\u{e9}')",
     ] {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         post_message(&mut writer, "ann", ConversationRef::Default, "first");
         index_all(&mut writer);
         writer.connection.db.execute_batch(damage).unwrap();
@@ -475,7 +476,7 @@ fn a_place_beyond_its_text_stops_the_indexing_alone() {
 #[test]
 fn a_busy_writer_does_not_keep_edited_and_deleted_texts_from_the_index() {
     for (text_bytes, interval) in [(10, 100), (200, 1), (1500, 10)] {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
         let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
         let reference = ConversationRef::Id(conversation);

@@ -6,16 +6,16 @@ use crate::domain::event::EventKind;
 use crate::domain::result::{Rejection, Resource};
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::Retention;
-use crate::store::sqlite::admin::account_rows::UserSelector;
-use crate::store::sqlite::admin::accounts::Admin;
+use crate::store::admin::account_rows::UserSelector;
+use crate::store::admin::accounts::Admin;
 use rusqlite::{Connection, ffi};
 use std::collections::BTreeMap;
 
 /// Runs `step` and returns its work.
 fn work<T>(writer: &mut Writer, step: impl FnOnce(&mut Writer) -> T) -> (u64, T) {
-    let before = instructions(&writer.connection.db);
+    let before = instructions(writer.connection.db.sqlite());
     let done = step(writer);
-    (instructions(&writer.connection.db) - before, done)
+    (instructions(writer.connection.db.sqlite()) - before, done)
 }
 
 /// The instructions that all statements of a connection have executed. None of them is dropped from the connection's cache.
@@ -91,7 +91,7 @@ fn assert_bounded(what: &str, small: u64, large: u64) {
 #[test]
 fn deleting_a_workspace_takes_the_same_work_for_any_number_of_participants() {
     let [small, large] = [1000, 10_000].map(|participants| {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_crowd(&mut writer, participants);
         maintain_all(&mut writer, NOW);
         let (delete, _) = work(&mut writer, |writer| done(writer, "ann", delete_workspace(workspace)));
@@ -152,7 +152,7 @@ fn all_participants_are_notified_once_whenever_the_process_ends() {
 
 #[test]
 fn deleted_workspaces_take_turns() {
-    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let large = add_crowd(&mut writer, 5000);
     let people: Vec<String> = (0..255).map(|number| format!("friend-{number}")).collect();
     let small = add_workspace(&mut writer, "ben");
@@ -174,10 +174,10 @@ fn deleted_workspaces_take_turns() {
 #[test]
 fn conversations_without_participants_count_as_well() {
     let [small, large] = [1000, 10_000].map(|conversations| {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
         commit_all(&mut writer, "ann", (0..conversations).map(|_| create_conversation(workspace, &[])));
-        writer.connection.db.execute("DELETE FROM participants", []).unwrap();
+        writer.connection.db.sqlite().execute("DELETE FROM participants", []).unwrap();
         writer.cache.clear();
         let (delete, _) = work(&mut writer, |writer| done(writer, "ann", delete_workspace(workspace)));
         let (step, _) = maintain_all(&mut writer, NOW);
@@ -190,7 +190,7 @@ fn conversations_without_participants_count_as_well() {
 #[test]
 fn a_purge_does_not_pass_over_tombstones() {
     let [small, large] = [300, 3000].map(|cycles| {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
         let conversation = add_conversation(&mut writer, "ann", workspace, &[]);
         let update = |participants: &[&str]| CommandKind::UpdateConversation {
@@ -216,7 +216,7 @@ fn a_purge_does_not_pass_over_tombstones() {
 #[test]
 fn no_command_takes_more_work_with_more_data() {
     let [small, large] = [1000, 10_000].map(|rows| {
-        let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         add_crowd(&mut writer, rows);
         let workspace = add_workspace(&mut writer, "ann");
         let conversation = add_conversation(&mut writer, "ann", workspace, &["ben"]);
@@ -273,7 +273,7 @@ fn no_command_takes_more_work_with_more_data() {
 fn a_step_of_retention_takes_the_same_work_for_any_number_of_events() {
     let [small, large] = [1000, 10_000].map(|events| {
         let retention = Retention { events: 10, young_milliseconds: 0, ..Retention::default() };
-        let mut writer = Writer::open(&StoreConfig { retention, ..StoreConfig::new(Database::Memory) }).unwrap();
+        let mut writer = Writer::open(&StoreConfig { retention, ..StoreConfig::new(support::temporary_database()) }).unwrap();
         commit_all(&mut writer, "ann", (0..events).map(|_| create_workspace()));
         let (step, steps) = maintain_all(&mut writer, after_seconds(1));
         assert!(steps > events / PURGE_ROWS_MAX, "{steps}");
@@ -291,7 +291,7 @@ fn a_changed_password_takes_the_same_work_for_any_number_of_rules() {
         let insert = "INSERT INTO users (oid, name, email, created_at, tokens_since, token_generation, password)
             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
             SELECT 'user-' || i, '', 'user-' || i, 1, 1, 1, 'hash' FROM n";
-        writer.connection.db.execute(insert, [rules]).unwrap();
+        writer.connection.db.sqlite().execute(insert, [rules]).unwrap();
         let loaded = writer.token_rules().unwrap();
         assert!(loaded.get(&UserId::new_unchecked(format!("user-{rules}"))).is_some());
         let change = CommandKind::SetPassword { verified: "hash".into(), hash: "other".into() };

@@ -1,7 +1,31 @@
-//! Directories for databases.
+//! Directories for databases, and databases on a server in their place.
 
-use std::path::PathBuf;
+#[cfg(feature = "cluster")]
+#[path = "../../../tests/common/postgres.rs"]
+pub(crate) mod postgres;
+
+use super::Database;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The database in the file at `path`, or the one on a server that stands for it.
+pub(crate) fn database_at(path: &Path) -> Database {
+    #[cfg(feature = "cluster")]
+    if postgres::is_selected() {
+        return Database::parse(&postgres::address_of(path)).unwrap();
+    }
+    Database::File(path.into())
+}
+
+/// A database that nobody opens again: in memory, or on a server.
+pub(crate) fn temporary_database() -> Database {
+    #[cfg(feature = "cluster")]
+    if postgres::is_selected() {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        return database_at(Path::new(&format!(":memory:{}", COUNT.fetch_add(1, Ordering::Relaxed))));
+    }
+    Database::Memory
+}
 
 /// A directory that is removed on drop.
 pub(crate) struct TempDir(PathBuf);

@@ -10,14 +10,13 @@ use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::JournalHead;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
-use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::{answer_jobs, messages, usage, users};
-use crate::store::sqlite::values::{decode, number};
+use crate::store::tables::journal_head;
+use crate::store::tables::{answer_jobs, messages, usage, users};
+use crate::store::sql::values::{decode, number};
 use crate::wire::export_line::{
     self, AnswerLine, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use crate::store::sql::{Connection, Row, SqlResult};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +36,7 @@ pub(crate) fn export(
     let counts = ExportCounts::default();
     let mut exporter = Exporter { db: &db, ids: &meta.ids, with_passwords, counts, buffer: Vec::new(), out, progress };
     exporter.run().map_err(|abort| match abort {
-        Abort::Failed(error) => OpenError::of(source, &error).into(),
+        Abort::Failed(error) => OpenError::of_engine(source, &error).into(),
         Abort::Rejected(error) => DataError::Output(error),
     })
 }
@@ -73,7 +72,7 @@ struct Exporter<'a> {
 
 impl Exporter<'_> {
     fn run(&mut self) -> Result<ExportCounts, Abort<io::Error>> {
-        self.db.execute_batch("BEGIN")?;
+        self.db.begin_snapshot()?;
         self.header()?;
         self.users()?;
         self.workspaces()?;
@@ -82,7 +81,7 @@ impl Exporter<'_> {
         self.usage()?;
         self.line(&ExportLine::End(self.counts))?;
         self.out.flush().map_err(Abort::Rejected)?;
-        self.db.execute_batch("COMMIT")?;
+        self.db.commit()?;
         Ok(self.counts)
     }
 
@@ -99,23 +98,23 @@ impl Exporter<'_> {
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?;
-        let removed_users_through = self.db.query_row(REMOVED_USERS_THROUGH, [], |row| row.get::<_, Option<i64>>(0))?;
+        let removed_users_through = self.db.query_row(REMOVED_USERS_THROUGH, [], |row| row.get::<Option<i64>>(0))?;
         let removed_users_through = removed_users_through.map(number);
         self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at, removed_users_through }))
     }
 
     fn users(&mut self) -> Result<(), Abort<io::Error>> {
-        let mut statement = self.db.prepare(USERS)?;
+        let mut statement = self.db.prepare_cached(USERS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let user = UserLine {
-                id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?),
+                id: UserId::new_unchecked(row.get::<Arc<str>>(0)?),
                 name: row.get(1)?,
                 email: row.get(2)?,
                 created_at: WallTime(row.get(3)?),
                 status: decode(row, 4, users::status_of)?,
-                tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
-                token_generation: row.get::<_, Option<i64>>(12)?.map(|it| it.max(0) as u64),
+                tokens_since: row.get::<Option<i64>>(5)?.map(WallTime),
+                token_generation: row.get::<Option<i64>>(12)?.map(|it| it.max(0) as u64),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
                 default_conversation: self.optional_id(row, 9)?.map(ConversationId),
@@ -128,17 +127,17 @@ impl Exporter<'_> {
     }
 
     fn workspaces(&mut self) -> Result<(), Abort<io::Error>> {
-        let mut statement = self.db.prepare(WORKSPACES)?;
+        let mut statement = self.db.prepare_cached(WORKSPACES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let workspace = Workspace {
                 id: WorkspaceId(self.id(row, 0)?),
                 created_at: WallTime(row.get(1)?),
                 updated_at: WallTime(row.get(2)?),
-                owner: UserId::new_unchecked(row.get::<_, Arc<str>>(3)?),
-                name: WorkspaceName::new_unchecked(row.get::<_, Arc<str>>(4)?),
-                description: WorkspaceDescription::new_unchecked(row.get::<_, Arc<str>>(5)?),
-                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
+                owner: UserId::new_unchecked(row.get::<Arc<str>>(3)?),
+                name: WorkspaceName::new_unchecked(row.get::<Arc<str>>(4)?),
+                description: WorkspaceDescription::new_unchecked(row.get::<Arc<str>>(5)?),
+                metadata: Metadata::new_unchecked(row.get::<Arc<str>>(6)?),
             };
             self.counts.workspaces += 1;
             self.line(&ExportLine::Workspace(workspace))?;
@@ -147,7 +146,7 @@ impl Exporter<'_> {
     }
 
     fn conversations(&mut self) -> Result<(), Abort<io::Error>> {
-        let mut statement = self.db.prepare(CONVERSATIONS)?;
+        let mut statement = self.db.prepare_cached(CONVERSATIONS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let conversation = ConversationLine {
@@ -155,8 +154,8 @@ impl Exporter<'_> {
                 created_at: WallTime(row.get(1)?),
                 workspace_id: WorkspaceId(self.id(row, 2)?),
                 updated_at: WallTime(row.get(4)?),
-                topic: Topic::new_unchecked(row.get::<_, Arc<str>>(5)?),
-                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
+                topic: Topic::new_unchecked(row.get::<Arc<str>>(5)?),
+                metadata: Metadata::new_unchecked(row.get::<Arc<str>>(6)?),
                 participants: self.participants(row.get(0)?)?,
             };
             self.counts.conversations += 1;
@@ -165,19 +164,19 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn participants(&self, conversation: i64) -> rusqlite::Result<Vec<(UserId, EventNumber)>> {
+    fn participants(&self, conversation: i64) -> SqlResult<Vec<(UserId, EventNumber)>> {
         let mut statement = self.db.prepare_cached(PARTICIPANTS)?;
         let rows = statement.query_map([conversation], |row| {
-            Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), number(row.get(1)?)))
+            Ok((UserId::new_unchecked(row.get::<Arc<str>>(0)?), number(row.get(1)?)))
         })?;
         rows.collect()
     }
 
     fn messages(&mut self) -> Result<(), Abort<io::Error>> {
-        let mut statement = self.db.prepare(MESSAGES)?;
+        let mut statement = self.db.prepare_cached(MESSAGES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let published = match (row.get::<_, Option<i64>>(11)?, row.get::<_, Option<i64>>(12)?) {
+            let published = match (row.get::<Option<i64>>(11)?, row.get::<Option<i64>>(12)?) {
                 (Some(event), Some(at)) => Some((number(event), WallTime(at))),
                 _ => None,
             };
@@ -186,25 +185,25 @@ impl Exporter<'_> {
                 created_at: WallTime(row.get(1)?),
                 conversation_id: ConversationId(self.id(row, 2)?),
                 updated_at: WallTime(row.get(4)?),
-                sender: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                sender: UserId::new_unchecked(row.get::<Arc<str>>(5)?),
                 role: decode(row, 6, messages::role_of)?,
                 status: decode(row, 7, messages::status_of)?,
                 correlation_id: row.get(8)?,
                 reply_to: self.optional_id(row, 9)?.map(MessageId),
                 published,
-                responder: match row.get_ref(13)? {
-                    ValueRef::Null => None,
-                    _ => Some(answer_jobs::responder_of(row, 13)?),
+                responder: match row.get::<Option<Arc<str>>>(13)? {
+                    None => None,
+                    Some(_) => Some(answer_jobs::responder_of(row, 13)?),
                 },
-                job: match (row.get::<_, Option<i64>>(16)?, row.get::<_, Option<Arc<str>>>(17)?) {
+                job: match (row.get::<Option<i64>>(16)?, row.get::<Option<Arc<str>>>(17)?) {
                     (Some(job), Some(user)) => Some((number(job), UserId::new_unchecked(user))),
                     _ => None,
                 },
                 answers: self.answers(row.get(0)?)?,
                 error: row.get(18)?,
                 reasoning: row.get(19)?,
-                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(14)?),
-                content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
+                metadata: Metadata::new_unchecked(row.get::<Arc<str>>(14)?),
+                content: Content::new_unchecked(row.get::<Arc<str>>(15)?),
             };
             self.counts.messages += 1;
             self.line(&ExportLine::Message(message))?;
@@ -212,13 +211,13 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn answers(&self, message: i64) -> rusqlite::Result<Vec<AnswerLine>> {
+    fn answers(&self, message: i64) -> SqlResult<Vec<AnswerLine>> {
         let mut statement = self.db.prepare_cached(ANSWERS)?;
         let rows = statement.query_map([message], |row| {
-            let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+            let count = |column| row.get::<i64>(column).map(|count| count as u64);
             Ok(AnswerLine {
                 status: decode(row, 0, messages::status_of)?,
-                answer: row.get::<_, Option<i64>>(1)?.map(number),
+                answer: row.get::<Option<i64>>(1)?.map(number),
                 error: row.get(2)?,
                 usage: match row.get(3)? {
                     None => None,
@@ -233,11 +232,11 @@ impl Exporter<'_> {
     }
 
     fn usage(&mut self) -> Result<(), Abort<io::Error>> {
-        let mut statement = self.db.prepare(USAGE)?;
+        let mut statement = self.db.prepare_cached(USAGE)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let usage = UsageLine {
-                user: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                user: UserId::new_unchecked(row.get::<Arc<str>>(5)?),
                 day: Day(row.get(6)?),
                 conversation: match number(row.get(7)?) {
                     usage::NO_CONVERSATION => None,
@@ -253,12 +252,12 @@ impl Exporter<'_> {
     }
 
     /// The id that consists of the number in a column and the time in the next column.
-    fn id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    fn id(&self, row: Row<'_>, column: usize) -> SqlResult<Uuid> {
         Ok(self.ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?)))
     }
 
-    fn optional_id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
-        if row.get::<_, Option<i64>>(column)?.is_some() { self.id(row, column).map(Some) } else { Ok(None) }
+    fn optional_id(&self, row: Row<'_>, column: usize) -> SqlResult<Option<Uuid>> {
+        if row.get::<Option<i64>>(column)?.is_some() { self.id(row, column).map(Some) } else { Ok(None) }
     }
 }
 

@@ -11,21 +11,21 @@ use crate::store::error::{DataError, OpenError, fault_of};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{EndedAnswerRow, JournalHead, NewEventRow, NewJobRow};
-use crate::store::sqlite::admin::development_user::is_development_user;
-use crate::store::sqlite::admin::integrity;
-use crate::store::sqlite::admin::restore::{RestoreTarget, start_timeline};
+use crate::store::admin::development_user::is_development_user;
+use crate::store::admin::integrity;
+use crate::store::sqlite::restore::{RestoreTarget, start_timeline};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
-use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::{
+use crate::store::tables::journal_head;
+use crate::store::tables::{
     answer_jobs, answers, conversations, messages, reasoning, released_users, state_events, usage, users, workspaces,
 };
-use crate::store::sqlite::values::sql;
+use crate::store::sql::values::sql;
 use crate::wire::export_line::{
     self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
 use crate::wire::metadata::string_member;
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::sql::{EngineError, Connection, OptionalRow, params, SqlResult};
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -58,14 +58,14 @@ pub(crate) fn import(
     let file = AtomicFile::create(target)?;
     // No other process opens the file before it is complete, so it needs no durability and no journal.
     let (db, _) = connection::open_writing(file.path(), Durability::None)?;
-    let failed = |error: rusqlite::Error| OpenError::of(file.path(), &error);
+    let failed = |error: EngineError| OpenError::of_engine(file.path(), &error);
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(())).map_err(failed)?;
-    db.execute_batch("BEGIN").map_err(failed)?;
+    db.begin().map_err(failed)?;
     let counts = read_all(&db, file.path(), input, progress)?;
     db.execute_batch(COUNT_MESSAGES).map_err(failed)?;
     db.execute_batch(ADD_ANSWERS).map_err(failed)?;
     db.execute_batch(MARK_NAMED_USERS).map_err(failed)?;
-    db.execute_batch("COMMIT").map_err(failed)?;
+    db.commit().map_err(failed)?;
     if let Some(finding) = integrity::rows(&db, |_, _| {}).into_iter().next() {
         return Err(DataError::Inconsistent(finding));
     }
@@ -77,14 +77,14 @@ pub(crate) fn import(
 /// Whether a database has no other data than a server creates at its first start.
 fn is_empty(path: &Path) -> Result<bool, OpenError> {
     let (db, _) = connection::open_reading(path)?;
-    let is_empty = || -> rusqlite::Result<bool> {
+    let is_empty = || -> SqlResult<bool> {
         let head = journal_head::load(&db)?;
-        let mut statement = db.prepare("SELECT oid FROM users LIMIT 2")?;
-        let users = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut statement = db.prepare_cached("SELECT oid FROM users LIMIT 2")?;
+        let users = statement.query_map([], |row| row.get::<String>(0))?.collect::<Result<Vec<_>, _>>()?;
         let only_development = users.into_iter().all(|id| is_development_user(&UserId::new_unchecked(id)));
         Ok(head.number == EventNumber(0) && only_development)
     };
-    is_empty().map_err(|error| OpenError::of(path, &error))
+    is_empty().map_err(|error| OpenError::of_engine(path, &error))
 }
 
 fn read_all(
@@ -115,7 +115,7 @@ fn read_all(
             Err(LineError::Rule(rule)) => return Err(lines.error(rule)),
             // A fault of the database is not an error of the line.
             Err(LineError::Database(error)) if fault_of(&error).is_some() => {
-                return Err(OpenError::of(path, &error).into());
+                return Err(OpenError::of_engine(path, &error).into());
             }
             Err(LineError::Database(error)) => return Err(lines.error(error.to_string())),
         }
@@ -159,11 +159,11 @@ impl LineReader<'_> {
 enum LineError {
     /// The line violates a rule.
     Rule(String),
-    Database(rusqlite::Error),
+    Database(EngineError),
 }
 
-impl From<rusqlite::Error> for LineError {
-    fn from(error: rusqlite::Error) -> LineError {
+impl From<EngineError> for LineError {
+    fn from(error: EngineError) -> LineError {
         LineError::Database(error)
     }
 }
@@ -187,7 +187,7 @@ impl<'a> Importer<'a> {
         if sql(header.position) < 0 || header.position.0 > crate::base::limits::EVENT_NUMBER_MAX {
             return Err(LineError::Rule("`position` is too large".into()));
         }
-        db.execute("UPDATE meta SET id_key = ?1 WHERE id = 1", [header.id_key])?;
+        db.run("UPDATE meta SET id_key = ?1 WHERE id = 1", [header.id_key])?;
         journal_head::store(db, JournalHead { number: header.position, at: header.at, age: AgeTime(0) })?;
         if let Some(through) = header.removed_users_through {
             if through > header.position {
@@ -250,7 +250,7 @@ impl<'a> Importer<'a> {
             .prepare_cached(
                 "UPDATE users SET tokens_since = ?2, token_generation = ?3, removed_through = ?4 WHERE key = ?1",
             )?
-            .execute(params![key, user.tokens_since.map(|at| at.0), generation, sql(user.removed_through)])?;
+            .run(params![key, user.tokens_since.map(|at| at.0), generation, sql(user.removed_through)])?;
         Ok(())
     }
 
@@ -264,7 +264,7 @@ impl<'a> Importer<'a> {
     fn add_conversation(&self, conversation: &ConversationLine) -> Result<(), LineError> {
         let number = self.new_number(conversation.id.0, conversation.created_at)?;
         let workspace = self.existing("workspace_id", conversation.workspace_id.0, WORKSPACE_CREATED_AT)?;
-        self.db.prepare_cached(INSERT_CONVERSATION)?.execute(params![
+        self.db.prepare_cached(INSERT_CONVERSATION)?.run(params![
             sql(number),
             sql(workspace),
             conversation.topic.as_str(),
@@ -272,7 +272,7 @@ impl<'a> Importer<'a> {
             conversation.created_at.0,
             string_member(&conversation.metadata, "responder"),
         ])?;
-        self.db.prepare_cached(INSERT_STATE)?.execute([sql(number), conversation.updated_at.0])?;
+        self.db.prepare_cached(INSERT_STATE)?.run([sql(number), conversation.updated_at.0])?;
         for (ordinal, (id, since)) in conversation.participants.iter().enumerate() {
             if *since > self.position {
                 return Err(LineError::Rule("a participant's `since` is beyond the header's position".into()));
@@ -296,7 +296,7 @@ impl<'a> Importer<'a> {
             Some((event, _)) => Some(sql(self.within(event)?)),
             None => (message.status != Status::Streaming).then_some(0),
         };
-        self.db.prepare_cached(messages::INSERT)?.execute(params![
+        self.db.prepare_cached(messages::INSERT)?.run(params![
             sql(number),
             sql(conversation),
             sender,

@@ -4,6 +4,7 @@
 
 use crate::store::sqlite::files::log_index::{IndexHeader, LogContent};
 use crate::store::sqlite::files::paths::{FileId, file_id, id_of, sibling};
+use crate::store::sql::EngineError;
 use rusqlite::ffi;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -115,15 +116,15 @@ impl OpenFile {
     }
 }
 
-impl From<DisplacedFile> for rusqlite::Error {
-    fn from(displaced: DisplacedFile) -> rusqlite::Error {
+impl From<DisplacedFile> for EngineError {
+    fn from(displaced: DisplacedFile) -> EngineError {
         let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
         let change = match displaced.log {
             LogState::Overwritten => "overwritten",
             _ => "moved, removed or replaced",
         };
         let text = format!("its {} was {change}", displaced.subject);
-        rusqlite::Error::SqliteFailure(moved, Some(text))
+        rusqlite::Error::SqliteFailure(moved, Some(text)).into()
     }
 }
 

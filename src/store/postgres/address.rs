@@ -1,0 +1,104 @@
+//! The address of a PostgreSQL server, as `DATABASE_URL` has it.
+
+use crate::config::types::Secret;
+use crate::store::error::OpenError;
+use crate::store::postgres::error::ServerError;
+use crate::store::postgres::schema;
+use crate::store::postgres::session::Session;
+use crate::store::sql::Connection;
+use crate::store::sqlite::schema::DatabaseMeta;
+use std::path::Path;
+use std::time::Duration;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
+
+/// How long one host may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The settings of every session: times are bounded, so that a stopped instance keeps no other from its turn, and what was
+/// acknowledged is on disk.
+const SESSION_SETTINGS: &str =
+    "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=5000 -c statement_timeout=10000 -c client_min_messages=warning";
+
+/// The address of a database on a server, with the credentials.
+#[derive(Clone)]
+pub(crate) struct Address {
+    config: Config,
+    name: String,
+}
+
+impl Address {
+    /// Reads an address: `postgres://user:password@host,host/database?options`.
+    ///
+    /// # Errors
+    /// Fails if it has another form. The message does not repeat it, because it may have a password.
+    pub(crate) fn parse(url: &Secret) -> Result<Address, OpenError> {
+        let invalid = |reason: String| OpenError::CannotOpen { path: "DATABASE_URL".into(), reason };
+        let mut config: Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
+            invalid(ServerError::from(error).to_string())
+        })?;
+        if config.get_hosts().is_empty() {
+            return Err(invalid("it names no host".into()));
+        }
+        let name = name_of(&config);
+        let options = match config.get_options() {
+            Some(options) => format!("{SESSION_SETTINGS} {options}"),
+            None => SESSION_SETTINGS.into(),
+        };
+        config.options(options).connect_timeout(CONNECT_TIMEOUT);
+        config.keepalives_idle(Duration::from_secs(3)).keepalives_interval(Duration::from_secs(1)).keepalives_retries(3);
+        // A standby accepts no turns.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if config.get_application_name().is_none() {
+            config.application_name("cortex-core");
+        }
+        Ok(Address { config, name })
+    }
+
+    /// The hosts and the database, without credentials.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// Fails if the server cannot be reached or rejects the session.
+    pub(crate) fn connect(&self) -> Result<Connection, OpenError> {
+        let opened = Session::open(&self.config);
+        opened.map(Connection::Postgres).map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
+    }
+
+    /// Opens a session for a database whose tables exist.
+    ///
+    /// # Errors
+    /// As [`Address::connect`], and if the database has no tables of this program or those of another version.
+    pub(crate) fn open(&self) -> Result<(Connection, DatabaseMeta), OpenError> {
+        let (db, path) = (self.connect()?, Path::new(&self.name));
+        let failed = |error| OpenError::of_engine(path, &error);
+        match schema::version(&db).map_err(failed)? {
+            Some(schema::VERSION) => {}
+            Some(found) => return Err(OpenError::Newer { path: path.into(), found, known: schema::VERSION }),
+            None => return Err(OpenError::CannotOpen { path: path.into(), reason: "it is empty".into() }),
+        }
+        let meta = schema::load_meta(&db).map_err(failed)?;
+        Ok((db, meta))
+    }
+}
+
+fn name_of(config: &Config) -> String {
+    let hosts: Vec<String> = config
+        .get_hosts()
+        .iter()
+        .enumerate()
+        .map(|(index, host)| {
+            let ports = config.get_ports();
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(host) => format!("{host}:{port}"),
+                Host::Unix(directory) => format!("{}:{port}", directory.display()),
+            }
+        })
+        .collect();
+    format!("postgres://{}/{}", hosts.join(","), config.get_dbname().or(config.get_user()).unwrap_or_default())
+}

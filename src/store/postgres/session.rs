@@ -1,0 +1,238 @@
+//! One session with a PostgreSQL server. Each thread of the store has its own.
+//!
+//! The client is asynchronous, and runs on an event loop of the session, only while the thread waits for the server. Every wait
+//! has a deadline. Statements whose results nobody needs are sent with the next statement whose result is needed, in one
+//! flight: one write and one read.
+
+use crate::store::postgres::dialect;
+use crate::store::postgres::error::{ServerError, ServerErrorKind};
+use crate::store::postgres::row::{Parameter, ServerRow};
+use crate::store::sql::SqlResult;
+use futures_util::StreamExt;
+use rusqlite::types::Value;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+/// How long the session waits for a reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A session, which is opened again when it was lost.
+pub(crate) struct Session {
+    config: Config,
+    runtime: Runtime,
+    link: RefCell<Option<Link>>,
+    /// Statements that are sent with the next flight.
+    waiting: RefCell<Vec<Call>>,
+    has_transaction: Cell<bool>,
+}
+
+/// An open connection, and the statements that are prepared on it.
+struct Link {
+    client: Client,
+    statements: HashMap<Box<str>, Statement>,
+}
+
+/// A statement with its parameters.
+struct Call {
+    sql: Box<str>,
+    params: Vec<Parameter>,
+}
+
+/// The rows of a statement, and the number of rows that it changed.
+type Reply = (Vec<ServerRow>, u64);
+
+impl Session {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// Fails if the server cannot be reached or rejects the session.
+    pub(crate) fn open(config: &Config) -> Result<Session, ServerError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| ServerError::new(ServerErrorKind::Lost, error.to_string()))?;
+        let session = Session {
+            config: config.clone(),
+            runtime,
+            link: RefCell::new(None),
+            waiting: RefCell::new(Vec::new()),
+            has_transaction: Cell::new(false),
+        };
+        session.connect()?;
+        Ok(session)
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.has_transaction.get()
+    }
+
+    /// Begins a transaction with the next flight.
+    ///
+    /// # Errors
+    /// Fails if the session was lost and cannot be opened again.
+    pub(crate) fn begin(&self, statement: &str) -> SqlResult<()> {
+        self.waiting.borrow_mut().clear();
+        self.has_transaction.set(false);
+        self.ensure_open()?;
+        self.later(statement, Vec::new());
+        self.has_transaction.set(true);
+        Ok(())
+    }
+
+    /// Commits the open transaction: sends the waiting statements, then `COMMIT`.
+    ///
+    /// # Errors
+    /// Also fails if one of the waiting statements did. The transaction is then rolled back.
+    pub(crate) fn commit(&self) -> SqlResult<()> {
+        let committed = self.run("COMMIT", Vec::new()).map(drop);
+        self.has_transaction.set(false);
+        committed
+    }
+
+    /// Rolls the open transaction back, if the session is still open.
+    ///
+    /// # Errors
+    /// Fails if the server does not reply. It then rolls the transaction back by itself.
+    pub(crate) fn roll_back(&self) -> SqlResult<()> {
+        let is_unsent = self.waiting.take().first().is_some_and(|call| call.sql.starts_with("BEGIN"));
+        let is_lost = self.link.borrow().is_none();
+        let rolled_back =
+            if is_unsent || is_lost { Ok(()) } else { self.flight(Vec::new(), "ROLLBACK", Vec::new()).map(drop) };
+        self.has_transaction.set(false);
+        rolled_back
+    }
+
+    /// Sends a statement with the next flight.
+    pub(crate) fn later(&self, sql: &str, params: Vec<Value>) {
+        self.waiting.borrow_mut().push(Call::new(sql, params));
+    }
+
+    /// Sends the waiting statements, and then this one. Returns its rows, and the number of rows that it changed.
+    ///
+    /// # Errors
+    /// Fails with the first error of any of them.
+    pub(crate) fn run(&self, sql: &str, params: Vec<Value>) -> SqlResult<Reply> {
+        self.ensure_open()?;
+        let waiting = self.waiting.take();
+        self.flight(waiting, sql, params)
+    }
+
+    /// Executes statements without parameters, separated by semicolons.
+    ///
+    /// # Errors
+    /// Fails with the first error of any of them.
+    pub(crate) fn run_batch(&self, sql: &str) -> SqlResult<()> {
+        if !self.waiting.borrow().is_empty() {
+            self.run("SELECT 1", Vec::new())?;
+        }
+        self.ensure_open()?;
+        self.wait(async |client| client.batch_execute(sql).await)
+    }
+
+    /// Sends statements, and then a last one, before it waits for the replies.
+    fn flight(&self, calls: Vec<Call>, sql: &str, params: Vec<Value>) -> SqlResult<Reply> {
+        let statements = calls.iter().map(|call| self.prepare(&call.sql)).collect::<SqlResult<Vec<Statement>>>()?;
+        let statement = self.prepare(sql)?;
+        let params: Vec<Parameter> = params.into_iter().map(Parameter).collect();
+        self.wait(async |client| {
+            let mut earlier = Vec::with_capacity(calls.len());
+            for (call, statement) in calls.iter().zip(&statements) {
+                earlier.push(Box::pin(client.execute_raw(statement, &call.params)));
+            }
+            let mut last = Box::pin(collect(client, &statement, &params));
+            // The first poll of each sends it, so all of them go out before the first reply is awaited.
+            let (first_polls, last_poll) = poll_fn(|context| {
+                let polls = earlier.iter_mut().map(|reply| reply.as_mut().poll(context)).collect::<Vec<_>>();
+                Poll::Ready((polls, last.as_mut().poll(context)))
+            })
+            .await;
+            for (reply, poll) in earlier.into_iter().zip(first_polls) {
+                match poll {
+                    Poll::Ready(reply) => reply?,
+                    Poll::Pending => reply.await?,
+                };
+            }
+            match last_poll {
+                Poll::Ready(reply) => reply,
+                Poll::Pending => last.await,
+            }
+        })
+    }
+
+    fn prepare(&self, sql: &str) -> SqlResult<Statement> {
+        let known = self.link.borrow().as_ref().and_then(|link| link.statements.get(sql).cloned());
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let translated = dialect::translate(sql);
+        let statement = self.wait(async |client| client.prepare(&translated).await)?;
+        if let Some(link) = self.link.borrow_mut().as_mut() {
+            link.statements.insert(sql.into(), statement.clone());
+        }
+        Ok(statement)
+    }
+
+    /// Opens a lost session again, unless a transaction was lost with it.
+    fn ensure_open(&self) -> Result<(), ServerError> {
+        let is_open = self.link.borrow().as_ref().is_some_and(|link| !link.client.is_closed());
+        if is_open || self.has_transaction.get() { Ok(()) } else { self.connect() }
+    }
+
+    fn connect(&self) -> Result<(), ServerError> {
+        self.link.replace(None);
+        let connected = self.runtime.block_on(async {
+            tokio::time::timeout(REPLY_TIMEOUT, self.config.connect(NoTls)).await
+        });
+        let (client, connection) = connected.map_err(|_| ServerError::no_reply())??;
+        self.runtime.spawn(async move {
+            if let Err(error) = connection.await {
+                log::debug!("a session with the database server ended: {error}");
+            }
+        });
+        self.link.replace(Some(Link { client, statements: HashMap::new() }));
+        Ok(())
+    }
+
+    /// Runs a future until it ends. After an error that ends the session, it is closed.
+    fn wait<T>(&self, run: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>) -> SqlResult<T> {
+        let done = match self.link.borrow().as_ref() {
+            None => Err(ServerError::new(ServerErrorKind::Lost, "the session was lost")),
+            Some(link) => self.runtime.block_on(async {
+                match tokio::time::timeout(REPLY_TIMEOUT, run(&link.client)).await {
+                    Ok(done) => done.map_err(ServerError::from),
+                    Err(_) => Err(ServerError::no_reply()),
+                }
+            }),
+        };
+        done.map_err(|error| {
+            if error.kind == ServerErrorKind::Lost {
+                self.link.replace(None);
+                self.waiting.borrow_mut().clear();
+            }
+            error.into()
+        })
+    }
+}
+
+impl Call {
+    fn new(sql: &str, params: Vec<Value>) -> Call {
+        Call { sql: sql.into(), params: params.into_iter().map(Parameter).collect() }
+    }
+}
+
+async fn collect(
+    client: &Client,
+    statement: &Statement,
+    params: &[Parameter],
+) -> Result<Reply, tokio_postgres::Error> {
+    let mut stream = Box::pin(client.query_raw(statement, params).await?);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.next().await {
+        rows.push(ServerRow::new(row?));
+    }
+    Ok((rows, stream.rows_affected().unwrap_or(0)))
+}

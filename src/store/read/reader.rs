@@ -1,0 +1,70 @@
+//! A connection that executes queries. Any number of readers work in parallel with the writer.
+
+use crate::base::memory_plan::MemoryPlan;
+use crate::domain::id::{EventNumber, IdKey, UserId};
+use crate::domain::result::Rejection;
+use crate::store::error::{OpenError, rejection_of};
+use crate::store::sqlite::connection;
+use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::read::pending_query::{PendingQuery, QueryStep};
+use crate::store::read::queries;
+use crate::store::read::read_transaction::ReadLimits;
+use crate::store::tables::users::{self, PasswordRecord};
+use crate::store::sql::{Connection, EngineError};
+use std::path::Path;
+
+/// Executes queries on a read-only connection of its own.
+pub struct Reader {
+    db: Connection,
+    ids: IdKey,
+    limits: ReadLimits,
+    /// The newest position of a response.
+    position: EventNumber,
+}
+
+impl Reader {
+    /// Opens the database at `path`, which a `Writer` must have created. A step of a query examines about `rows_max` rows.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened, or is not a database of this schema version.
+    pub fn open(path: &Path, rows_max: usize) -> Result<Reader, OpenError> {
+        Ok(Reader::new(connection::open_reading(path)?, rows_max, &MemoryPlan::unlimited()))
+    }
+
+    /// A reader on an open connection, within these budgets of memory.
+    pub(crate) fn new((db, meta): (Connection, DatabaseMeta), rows_max: usize, memory: &MemoryPlan) -> Reader {
+        let limits = ReadLimits { rows_max, list_bytes_max: memory.list_bytes_max() };
+        Reader { db, ids: meta.ids, limits, position: EventNumber::default() }
+    }
+
+    /// Executes a step of a query in one short read transaction.
+    pub fn step(&mut self, pending: PendingQuery) -> QueryStep {
+        let step = queries::step(&self.db, &self.ids, pending, self.limits, self.position);
+        if let QueryStep::Done(response) = &step {
+            self.position = self.position.max(response.position);
+        }
+        step
+    }
+
+    /// The user with a password and this email, ignoring ASCII case.
+    ///
+    /// # Errors
+    /// Fails if the row cannot be read.
+    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
+        users::password_record(&self.db, email).map_err(|error| failed(&error))
+    }
+
+    /// The password hash of an enabled user with a password.
+    ///
+    /// # Errors
+    /// Fails if the row cannot be read.
+    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
+        users::password_of(&self.db, user).map_err(|error| failed(&error))
+    }
+}
+
+/// Logs an error of SQLite outside a query, and returns the rejection of the request.
+fn failed(error: &EngineError) -> Rejection {
+    log::error!("reading a user failed: {error}");
+    rejection_of(error)
+}

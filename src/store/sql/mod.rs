@@ -1,0 +1,307 @@
+//! Statements, parameters and rows of either engine.
+//!
+//! The tables and queries are written once, in the SQL that both engines understand. SQLite gets each statement as it is. The
+//! parameters and columns of both engines have the types of `rusqlite`.
+
+pub(crate) mod error;
+pub(crate) mod params;
+pub(crate) mod values;
+
+pub(crate) use error::{EngineError, OptionalRow, SqlResult};
+pub(crate) use params::Params;
+pub(crate) use rusqlite::params;
+
+#[cfg(feature = "cluster")]
+use crate::store::postgres::{row::ServerRow, session::Session};
+#[cfg(feature = "cluster")]
+use params::values_of;
+use rusqlite::types::{FromSql, ValueRef};
+#[cfg(feature = "cluster")]
+use std::collections::VecDeque;
+
+/// A connection to a database.
+pub(crate) enum Connection {
+    /// An open SQLite database.
+    Sqlite(rusqlite::Connection),
+    /// A session with a PostgreSQL server.
+    #[cfg(feature = "cluster")]
+    Postgres(Session),
+}
+
+impl Connection {
+    /// The SQLite database. Call it only where no other engine can be.
+    pub(crate) fn sqlite(&self) -> &rusqlite::Connection {
+        match self {
+            Connection::Sqlite(db) => db,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => panic!("the database is on a server"),
+        }
+    }
+
+    /// As [`Connection::sqlite`].
+    pub(crate) fn sqlite_mut(&mut self) -> &mut rusqlite::Connection {
+        match self {
+            Connection::Sqlite(db) => db,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => panic!("the database is on a server"),
+        }
+    }
+
+    /// Whether the database is on a server.
+    pub(crate) fn is_server(&self) -> bool {
+        match self {
+            Connection::Sqlite(_) => false,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => true,
+        }
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        match self {
+            Connection::Sqlite(db) => db.is_autocommit(),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.is_idle(),
+        }
+    }
+
+    /// Begins a transaction that may write. On a server, the writer's turns do this.
+    pub(crate) fn begin(&self) -> SqlResult<()> {
+        match self {
+            Connection::Sqlite(_) => self.prepare_cached("BEGIN IMMEDIATE")?.run([]),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.begin("BEGIN"),
+        }
+    }
+
+    /// Begins a transaction that reads. Its first read fixes its snapshot.
+    pub(crate) fn begin_snapshot(&self) -> SqlResult<()> {
+        match self {
+            Connection::Sqlite(_) => self.prepare_cached("BEGIN")?.run([]),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        }
+    }
+
+    /// Commits the open transaction.
+    pub(crate) fn commit(&self) -> SqlResult<()> {
+        match self {
+            Connection::Sqlite(_) => self.prepare_cached("COMMIT")?.run([]),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.commit(),
+        }
+    }
+
+    /// Rolls the open transaction back, if there is one.
+    pub(crate) fn roll_back(&self) -> SqlResult<()> {
+        match self {
+            _ if self.is_idle() => Ok(()),
+            Connection::Sqlite(db) => Ok(db.execute_batch("ROLLBACK")?),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.roll_back(),
+        }
+    }
+
+    /// A statement, which stays prepared as long as the connection is open.
+    pub(crate) fn prepare_cached(&self, sql: &str) -> SqlResult<Statement<'_>> {
+        match self {
+            Connection::Sqlite(db) => Ok(Statement::Sqlite(db.prepare_cached(sql)?)),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => Ok(Statement::Postgres(session, sql.into())),
+        }
+    }
+
+    /// The value that `read` makes of the first row of a query.
+    ///
+    /// # Errors
+    /// Also fails if there is no row, or if `read` fails.
+    pub(crate) fn query_row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(Row<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        self.prepare_cached(sql)?.query_row(params, read)
+    }
+
+    /// Executes a statement whose result is not needed.
+    pub(crate) fn run(&self, sql: &str, params: impl Params) -> SqlResult<()> {
+        self.prepare_cached(sql)?.run(params)
+    }
+
+    /// Executes statements without parameters.
+    pub(crate) fn execute_batch(&self, sql: &str) -> SqlResult<()> {
+        match self {
+            Connection::Sqlite(db) => Ok(db.execute_batch(sql)?),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.run_batch(sql),
+        }
+    }
+}
+
+/// A prepared statement.
+pub(crate) enum Statement<'c> {
+    /// Of SQLite.
+    Sqlite(rusqlite::CachedStatement<'c>),
+    /// Of a server: the session, which prepares it, and the text.
+    #[cfg(feature = "cluster")]
+    Postgres(&'c Session, Box<str>),
+}
+
+impl Statement<'_> {
+    /// Executes the statement, and returns the number of rows that it changed.
+    pub(crate) fn execute(&mut self, params: impl Params) -> SqlResult<usize> {
+        match self {
+            Statement::Sqlite(statement) => Ok(statement.execute(params)?),
+            #[cfg(feature = "cluster")]
+            Statement::Postgres(session, sql) => Ok(session.run(sql, values_of(&params)?)?.1 as usize),
+        }
+    }
+
+    /// Executes the statement without waiting for a server. The result of the next statement, or of the commit, includes an
+    /// error of this one.
+    pub(crate) fn run(&mut self, params: impl Params) -> SqlResult<()> {
+        match self {
+            Statement::Sqlite(statement) => Ok(statement.execute(params).map(drop)?),
+            #[cfg(feature = "cluster")]
+            Statement::Postgres(session, sql) => {
+                session.later(sql, values_of(&params)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The rows of a query.
+    pub(crate) fn query(&mut self, params: impl Params) -> SqlResult<Rows<'_>> {
+        match self {
+            Statement::Sqlite(statement) => Ok(Rows::Sqlite(statement.query(params)?)),
+            #[cfg(feature = "cluster")]
+            Statement::Postgres(session, sql) => {
+                Ok(Rows::Postgres { rows: session.run(sql, values_of(&params)?)?.0.into(), current: None })
+            }
+        }
+    }
+
+    /// What `read` makes of each row of a query.
+    pub(crate) fn query_map<T, F: FnMut(Row<'_>) -> SqlResult<T>>(
+        &mut self,
+        params: impl Params,
+        read: F,
+    ) -> SqlResult<MappedRows<'_, F>> {
+        Ok(MappedRows { rows: self.query(params)?, read })
+    }
+
+    /// The value that `read` makes of the first row.
+    ///
+    /// # Errors
+    /// Also fails if there is no row, or if `read` fails.
+    pub(crate) fn query_row<T>(
+        &mut self,
+        params: impl Params,
+        read: impl FnOnce(Row<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        read(self.query(params)?.next()?.ok_or(EngineError::NoRow)?)
+    }
+
+    /// Whether the query has a row.
+    pub(crate) fn exists(&mut self, params: impl Params) -> SqlResult<bool> {
+        Ok(self.query(params)?.next()?.is_some())
+    }
+}
+
+/// The rows of a query.
+pub(crate) enum Rows<'s> {
+    /// Of SQLite, which finds each row when it is asked for.
+    Sqlite(rusqlite::Rows<'s>),
+    /// Of a server, which has sent all of them.
+    #[cfg(feature = "cluster")]
+    Postgres {
+        /// The rows that are left.
+        rows: VecDeque<ServerRow>,
+        /// The row that was returned last.
+        current: Option<ServerRow>,
+    },
+}
+
+impl Rows<'_> {
+    /// The next row, if any.
+    pub(crate) fn next(&mut self) -> SqlResult<Option<Row<'_>>> {
+        match self {
+            Rows::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
+            #[cfg(feature = "cluster")]
+            Rows::Postgres { rows, current } => {
+                *current = rows.pop_front();
+                Ok(current.as_ref().map(Row::Postgres))
+            }
+        }
+    }
+}
+
+/// The values made of the rows of a query.
+pub(crate) struct MappedRows<'s, F> {
+    rows: Rows<'s>,
+    read: F,
+}
+
+impl<T, F: FnMut(Row<'_>) -> SqlResult<T>> Iterator for MappedRows<'_, F> {
+    type Item = SqlResult<T>;
+
+    fn next(&mut self) -> Option<SqlResult<T>> {
+        match self.rows.next() {
+            Ok(row) => row.map(&mut self.read),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// A row of a query.
+#[derive(Clone, Copy)]
+pub(crate) enum Row<'r> {
+    /// Of SQLite.
+    Sqlite(&'r rusqlite::Row<'r>),
+    /// Of a server.
+    #[cfg(feature = "cluster")]
+    Postgres(&'r ServerRow),
+}
+
+impl<'r> Row<'r> {
+    /// The value in a column.
+    ///
+    /// # Errors
+    /// Fails if the column has another type.
+    pub(crate) fn get<T: FromSql>(self, column: usize) -> SqlResult<T> {
+        match self {
+            Row::Sqlite(row) => Ok(row.get(column)?),
+            #[cfg(feature = "cluster")]
+            Row::Postgres(row) => row.get(column),
+        }
+    }
+
+    /// The text in a column.
+    ///
+    /// # Errors
+    /// Fails if the column has another type.
+    pub(crate) fn text(self, column: usize) -> SqlResult<&'r str> {
+        self.optional_text(column)?.ok_or_else(|| EngineError::value(column, "not a text"))
+    }
+
+    /// The text in a column, unless it is null.
+    ///
+    /// # Errors
+    /// As [`Row::text`].
+    pub(crate) fn optional_text(self, column: usize) -> SqlResult<Option<&'r str>> {
+        let text = match self {
+            Row::Sqlite(row) => match row.get_ref(column)? {
+                ValueRef::Null => return Ok(None),
+                ValueRef::Text(text) => text,
+                _ => return Err(EngineError::value(column, "not a text")),
+            },
+            #[cfg(feature = "cluster")]
+            Row::Postgres(row) => match row.bytes(column)? {
+                None => return Ok(None),
+                Some(text) => text,
+            },
+        };
+        str::from_utf8(text).map(Some).map_err(|_| EngineError::value(column, "invalid UTF-8"))
+    }
+}

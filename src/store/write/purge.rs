@@ -1,0 +1,136 @@
+//! Purge: removes the rows of deleted resources and expired responses, a few at a time. Children are removed first, so that
+//! foreign keys hold after every step.
+
+use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use crate::store::rules::age::AgeTime;
+use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
+use crate::store::search::index;
+use crate::store::tables::{
+    answer_jobs, answers, idempotency, journal_shares, reasoning, released_users, state_events, workspace_deletions,
+};
+use crate::store::sql::values::number;
+use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
+
+/// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
+/// be left to remove.
+pub(crate) fn step(db: &Connection, now: AgeTime) -> SqlResult<bool> {
+    if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
+        purge_conversation(db, conversation)?;
+        return Ok(true);
+    }
+    // The participants of a workspace are notified before its rows are removed.
+    if let Some(workspace) = first(db, DELETED_WORKSPACE)?
+        && !workspace_deletions::is_pending(db, workspace)?
+    {
+        match db.prepare_cached(CONVERSATION_OF)?.query_row([workspace], |row| row.get(0)).optional()? {
+            Some(conversation) => purge_conversation(db, conversation)?,
+            None => purge_workspace(db, workspace)?,
+        }
+        return Ok(true);
+    }
+    // A stored response may be as large as a message, so their number in one step is bounded.
+    const RESPONSES_MAX: usize = 32;
+    Ok(idempotency::purge(db, now, RESPONSES_MAX)? == RESPONSES_MAX)
+}
+
+fn first(db: &Connection, statement: &str) -> SqlResult<Option<i64>> {
+    db.prepare_cached(statement)?.query_row([], |row| row.get(0)).optional()
+}
+
+/// Removes rows of a conversation, and the conversation itself after its last row.
+fn purge_conversation(db: &Connection, conversation: i64) -> SqlResult<()> {
+    let mut rows_left = PURGE_ROWS_MAX;
+    purge_messages(db, conversation, &mut rows_left)?;
+    purge_events(db, EVENTS_OF_CONVERSATION, conversation, &mut rows_left)?;
+    if rows_left > 0 {
+        // The number of participants is bounded, so they are removed in one step.
+        released_users::release_participants(db, conversation)?;
+        db.prepare_cached("DELETE FROM participants WHERE conversation = ?1")?.run([conversation])?;
+        db.prepare_cached("DELETE FROM conversation_state WHERE conversation = ?1")?.run([conversation])?;
+        db.prepare_cached("DELETE FROM conversations WHERE number = ?1")?.run([conversation])?;
+    }
+    Ok(())
+}
+
+/// Removes rows of a workspace that has no conversations left, and the workspace itself after its last event.
+fn purge_workspace(db: &Connection, workspace: i64) -> SqlResult<()> {
+    let mut rows_left = PURGE_ROWS_MAX;
+    purge_events(db, EVENTS_OF_WORKSPACE, workspace, &mut rows_left)?;
+    let notified = workspace_deletions::purge_notified(db, workspace, rows_left)?;
+    if notified < rows_left {
+        db.prepare_cached("DELETE FROM workspaces WHERE number = ?1")?.run([workspace])?;
+    }
+    Ok(())
+}
+
+/// Removes messages until `rows_left` of them, or enough bytes, are removed. Sets `rows_left` to 0 if more may remain.
+fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> SqlResult<()> {
+    let mut find = db.prepare_cached(MESSAGES_OF_CONVERSATION)?;
+    let mut found = find.query(params![conversation, *rows_left as i64])?;
+    let (mut last, mut bytes_left) = (None, PURGE_BYTES_MAX as i64);
+    while let Some(row) = found.next()? {
+        last = Some(row.get::<i64>(0)?);
+        *rows_left -= 1;
+        bytes_left -= row.get::<i64>(1)?;
+        if bytes_left <= 0 {
+            *rows_left = 0;
+            break;
+        }
+    }
+    drop(found);
+    match last {
+        Some(last) => {
+            index::will_purge(db, conversation, last)?;
+            answer_jobs::delete_through(db, conversation, last)?;
+            reasoning::delete_through(db, conversation, last)?;
+            answers::delete_through(db, conversation, last)?;
+            db.prepare_cached(DELETE_MESSAGES)?.run([conversation, last])
+        }
+        None => Ok(()),
+    }
+}
+
+/// Removes the events that `events_of` selects for `key`, with their recipients, until at least `rows_left` rows are removed.
+/// All of them are of one workspace. Sets `rows_left` to 0 if more may remain.
+fn purge_events(db: &Connection, events_of: &str, key: i64, rows_left: &mut usize) -> SqlResult<()> {
+    let (mut removed, mut workspace) = (JournalStats::default(), number(0));
+    while *rows_left > 0 {
+        let event = db
+            .prepare_cached(events_of)?
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .optional()?;
+        let Some((event, bytes, is_counted, of)): Option<(i64, i64, bool, i64)> = event else { break };
+        let recipients = state_events::purge(db, number(event))?;
+        *rows_left = rows_left.saturating_sub(recipients + 1);
+        if is_counted {
+            removed += JournalStats { events: 1, bytes: bytes + recipients as i64 * RECIPIENT_BYTES };
+            workspace = number(of);
+        }
+    }
+    journal_shares::subtract(db, workspace, removed)?;
+    state_events::subtract_stats(db, removed)
+}
+
+pub(crate) const DELETED_CONVERSATION: &str =
+    "SELECT number FROM conversations WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
+pub(crate) const DELETED_WORKSPACE: &str =
+    "SELECT number FROM workspaces WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
+pub(crate) const CONVERSATION_OF: &str = "SELECT number FROM conversations WHERE workspace = ?1 LIMIT 1";
+pub(crate) const MESSAGES_OF_CONVERSATION: &str = "SELECT number, octet_length(content) + octet_length(metadata) \
+     FROM messages WHERE conversation = ?1 ORDER BY number LIMIT ?2";
+pub(crate) const DELETE_MESSAGES: &str = "DELETE FROM messages WHERE conversation = ?1 AND number <= ?2";
+pub(crate) const EVENTS_OF_CONVERSATION: &str = concat!(
+    "SELECT e.number, ",
+    state_events::event_bytes!(),
+    ", ",
+    state_events::event_expires!(),
+    ", e.workspace FROM state_events e WHERE e.conversation = ?1 \
+     AND e.kind NOT IN ('conversation_left', 'conversation_deleted') LIMIT 1"
+);
+pub(crate) const EVENTS_OF_WORKSPACE: &str = concat!(
+    "SELECT e.number, ",
+    state_events::event_bytes!(),
+    ", ",
+    state_events::event_expires!(),
+    ", e.workspace FROM state_events e WHERE e.workspace = ?1 AND e.conversation IS NULL AND e.kind <> 'workspace_deleted' LIMIT 1"
+);

@@ -1,0 +1,203 @@
+//! The connection that writes: its transactions, and whether the database can be written to.
+
+use crate::base::metrics;
+use crate::domain::health::WriterFault;
+use crate::store::error::{OpenError, fault_of};
+#[cfg(feature = "cluster")]
+use crate::store::postgres::{self, address::Address, turn::Turns};
+use crate::store::sql::{Connection, EngineError, SqlResult};
+use crate::store::sqlite::connection;
+use crate::store::sqlite::open_database::OpenDatabase;
+use crate::store::sqlite::schema::DatabaseMeta;
+#[cfg(feature = "cluster")]
+use std::path::Path;
+use std::path::PathBuf;
+
+/// A connection that writes, and the state of its database.
+///
+/// Order of calls: `begin`, then statements on `db`, then `commit`; after an error of any of them `roll_back`, then
+/// `transaction_failed`.
+pub(crate) struct WriteConnection {
+    pub db: Connection,
+    /// The path of the database, or the address of its server.
+    pub path: PathBuf,
+    engine: WriteEngine,
+    /// Set when a transaction fails because of the database, until one succeeds that changes it.
+    fault: Option<WriterFault>,
+}
+
+/// What surrounds the transactions of each engine.
+enum WriteEngine {
+    Sqlite(OpenDatabase),
+    #[cfg(feature = "cluster")]
+    Postgres(Turns, Address),
+}
+
+impl WriteConnection {
+    /// Opens the database at `path`, and creates or migrates its schema.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version.
+    pub(crate) fn open_file(path: PathBuf, is_temporary: bool) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
+        let (files, db, meta) = OpenDatabase::open(&path, is_temporary)?;
+        Ok((WriteConnection { db, path, engine: WriteEngine::Sqlite(files), fault: None }, meta))
+    }
+
+    /// Opens a session with a server, and creates or migrates the schema of its database.
+    ///
+    /// # Errors
+    /// Fails if the server cannot be reached, does not keep what it has committed, or has an unknown schema version.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn open_server(
+        address: Address,
+    ) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
+        let path = Path::new(address.name()).to_path_buf();
+        let db = address.connect()?;
+        let meta = postgres::schema::create(&db, &path)?;
+        Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Turns::new(), address), fault: None }, meta))
+    }
+
+    /// Opens a connection for queries, with about the same settings.
+    ///
+    /// # Errors
+    /// Fails if the file or a session cannot be opened a second time.
+    pub(crate) fn open_reading(&self) -> Result<(Connection, DatabaseMeta), OpenError> {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => connection::open_reading(&self.path),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(_, address) => address.open(),
+        }
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.db.is_idle()
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// Also fails if a file was displaced, or if the database could not be synced.
+    pub(crate) fn begin(&mut self) -> SqlResult<()> {
+        match &mut self.engine {
+            WriteEngine::Sqlite(files) => {
+                files.prepare(self.db.sqlite())?;
+                self.db.begin()
+            }
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.begin(&self.db),
+        }
+    }
+
+    /// Commits the open transaction.
+    ///
+    /// # Errors
+    /// Also fails if a file was displaced during the transaction. The changes are then visible until this process ends.
+    pub(crate) fn commit(&mut self) -> SqlResult<()> {
+        match &mut self.engine {
+            WriteEngine::Sqlite(files) => {
+                self.db.commit()?;
+                files.check_commit(self.db.sqlite())
+            }
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.commit(&self.db),
+        }
+    }
+
+    /// Checks the files while no transaction is due, so that a displaced file becomes a fault soon.
+    pub(crate) fn poll_files(&mut self) {
+        let checked = match &mut self.engine {
+            WriteEngine::Sqlite(files) if self.fault.is_none() => files.check(self.db.sqlite()),
+            _ => return,
+        };
+        if let Err(error) = checked {
+            self.transaction_failed(&error);
+        }
+    }
+
+    /// Ends a failed transaction, unless the engine has ended it. If that fails, the transaction stays open.
+    pub(crate) fn roll_back(&mut self) {
+        if let Err(error) = self.db.roll_back() {
+            log::error!("cannot roll back a transaction yet: {error}");
+        }
+    }
+
+    /// Records that a transaction changed the database.
+    pub(crate) fn transaction_succeeded(&mut self) {
+        if self.fault.take().is_some() {
+            log::info!("the database can be written to again");
+            metrics::WRITER_FAILING.set(0);
+        }
+    }
+
+    /// Records that a transaction failed. An error that is not about the database leaves `fault` as it is.
+    pub(crate) fn transaction_failed(&mut self, error: &EngineError) {
+        metrics::COMMITS_FAILED.add(1);
+        if let Some(fault) = fault_of(error) {
+            if self.fault.is_none() {
+                log::error!("the database cannot be written to: {error}");
+            }
+            self.fault = Some(fault);
+            metrics::WRITER_FAILING.set(1);
+        }
+    }
+
+    /// Why the database cannot be written to, according to the last transactions.
+    pub(crate) fn fault(&self) -> Option<WriterFault> {
+        self.fault
+    }
+
+    /// Whether the database could not be synced, so that no transaction begins any more.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        match &self.engine {
+            WriteEngine::Sqlite(files) => files.is_poisoned(),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(..) => false,
+        }
+    }
+
+    /// Writes something, and removes it again. No transaction is open.
+    ///
+    /// # Errors
+    /// Fails if the database cannot be written to. A transaction may then be open.
+    pub(crate) fn probe(&mut self) -> SqlResult<()> {
+        match &mut self.engine {
+            WriteEngine::Sqlite(files) => files.probe(&self.db),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => {
+                turns.begin(&self.db)?;
+                turns.commit(&self.db)
+            }
+        }
+    }
+
+    /// A number that changes whenever another connection has written.
+    pub(crate) fn external_version(&self) -> SqlResult<i64> {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => self.db.query_row("PRAGMA data_version", [], |row| row.get(0)),
+            // In a transaction, it has been read with the lock.
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) if !self.db.is_idle() => Ok(turns.last()),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(..) => Turns::poll(&self.db),
+        }
+    }
+
+    /// The [`WriteConnection::external_version`] after a commit of a transaction that began at `before`.
+    pub(crate) fn version_after_commit(&self, before: i64) -> i64 {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => before,
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.last(),
+        }
+    }
+
+    /// Closes the database, after a last checkpoint.
+    pub(crate) fn close(self) {
+        match self.engine {
+            WriteEngine::Sqlite(files) => files.close(self.db),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(..) => {}
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A PostgreSQL server of the tests' own, in a temporary directory, for tests that run on both engines.
+//!
+//! `CORTEX_TEST_ENGINE=postgres` selects it. The server runs as an ordinary user on the loopback address. It is started once for
+//! each test program, and ends with it.
+
+#![allow(dead_code)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+/// Whether the tests run on a server.
+pub fn is_selected() -> bool {
+    std::env::var("CORTEX_TEST_ENGINE").is_ok_and(|engine| engine == "postgres")
+}
+
+/// The address of the database that stands for the file at `path`. The first call for a path creates it.
+pub fn address_of(path: &Path) -> String {
+    static CREATED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    let name = format!("t{:016x}", hasher.finish());
+    let server = TestServer::shared();
+    if CREATED.lock().unwrap().get_or_insert_default().insert(name.clone()) {
+        server.create_database(&name);
+    }
+    server.address(&name)
+}
+
+/// A running server.
+pub struct TestServer {
+    port: u16,
+    /// Stops the server and removes its directory as soon as its standard input is closed.
+    _guard: Child,
+}
+
+impl TestServer {
+    /// The server of this process.
+    pub fn shared() -> &'static TestServer {
+        static SERVER: OnceLock<TestServer> = OnceLock::new();
+        SERVER.get_or_init(TestServer::start)
+    }
+
+    /// The address of a database.
+    pub fn address(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Creates an empty database.
+    pub fn create_database(&self, name: &str) {
+        self.run(&format!("CREATE DATABASE {name}"), "postgres");
+    }
+
+    /// Runs a statement in a database, and returns what `psql` prints.
+    pub fn run(&self, statement: &str, database: &str) -> String {
+        let port = self.port.to_string();
+        let arguments = ["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-d", database];
+        let output = Command::new(binaries().join("psql")).args(arguments).args(["-c", statement]).output();
+        let output = output.expect("psql can be run");
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    fn start() -> TestServer {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let directory = std::env::temp_dir().join(format!("cortex-postgres-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        let script = include_str!("postgres.sh");
+        let mut guard = Command::new("bash")
+            .args(["-c", script, "postgres.sh"])
+            .arg(binaries())
+            .arg(&directory)
+            .arg(port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // The server must survive a Ctrl-C until the test program has ended.
+            .spawn()
+            .expect("bash can be run");
+        let mut ready = [0; 6];
+        let started = guard.stdout.as_mut().expect("a pipe").read_exact(&mut ready);
+        assert!(started.is_ok() && &ready == b"ready\n", "PostgreSQL does not start: see {}", directory.display());
+        TestServer { port, _guard: guard }
+    }
+}
+
+/// The directory of the server's programs, of the newest version that is installed.
+fn binaries() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).max();
+    newest.expect("PostgreSQL is installed (Debian's package `postgresql`)")
+}
