@@ -19,10 +19,10 @@ pub(super) fn database() -> Result<PathBuf, CliError> {
     match resolve_symlinks(&settings()?.database) {
         Database::File(path) => Ok(path),
         #[cfg(feature = "cluster")]
-        Database::Server(_) => Err(String::from(
-            "DATABASE_URL names a server, whose own tools copy its databases: pg_basebackup, pg_dump",
-        )
-        .into()),
+        Database::Server(_) => {
+            Err(String::from("DATABASE_URL names a server, whose own tools copy its databases: pg_basebackup, pg_dump")
+                .into())
+        }
         Database::Memory => {
             Err(String::from("DATABASE_URL names a database in memory, which only its own server can open").into())
         }

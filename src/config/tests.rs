@@ -181,7 +181,10 @@ fn databases() {
         assert!(!format!("{database:?}").contains("secret"), "{database:?}");
     } else {
         let message = rejection("DATABASE_URL", "postgresql://user:pa@ss@db/x");
-        assert!(message.starts_with("DATABASE_URL is \"postgresql://***@db/x\": a PostgreSQL server needs"), "{message}");
+        assert!(
+            message.starts_with("DATABASE_URL is \"postgresql://***@db/x\": a PostgreSQL server needs"),
+            "{message}"
+        );
     }
 }
 

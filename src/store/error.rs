@@ -83,7 +83,7 @@ impl OpenError {
             #[cfg(feature = "cluster")]
             EngineError::Postgres(error) => match error.kind {
                 ServerErrorKind::Busy => OpenError::Locked(path.into()),
-                ServerErrorKind::Lost => OpenError::CannotOpen { path: path.into(), reason: error.to_string() },
+                ServerErrorKind::Unreachable => OpenError::CannotOpen { path: path.into(), reason: error.to_string() },
                 _ => OpenError::Failed { path: path.into(), reason: error.to_string() },
             },
             error => OpenError::Failed { path: path.into(), reason: error.to_string() },
@@ -307,7 +307,7 @@ pub(crate) fn fault_of(error: &EngineError) -> Option<WriterFault> {
     #[cfg(feature = "cluster")]
     if let EngineError::Postgres(error) = error {
         return match error.kind {
-            ServerErrorKind::Lost => Some(WriterFault::Unreachable),
+            ServerErrorKind::Unreachable => Some(WriterFault::Unreachable),
             ServerErrorKind::Busy => Some(WriterFault::Locked),
             ServerErrorKind::Full => Some(WriterFault::Full),
             ServerErrorKind::ReadOnly => Some(WriterFault::ReadOnly),

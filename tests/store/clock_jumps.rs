@@ -4,8 +4,7 @@
 use crate::common::*;
 use cortex_core::internals::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use cortex_core::internals::{
-    Command, ConversationRef, Database, Idempotency, MonoTime, Now, Outcome, Rejection, Retention, StoreConfig,
-    WallTime, Writer,
+    Command, ConversationRef, Idempotency, MonoTime, Now, Outcome, Rejection, Retention, StoreConfig, WallTime, Writer,
 };
 
 const JUMPS_SECONDS: [i64; 4] = [2 * 3600, 10 * 86_400, 10 * 365 * 86_400, -10 * 86_400];

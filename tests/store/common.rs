@@ -65,7 +65,12 @@ impl World {
 
     pub fn in_memory_with(inbox: InboxLimits, retention: Retention) -> World {
         let responders = responders(None);
-        World::kept_in_memory(StoreConfig { inbox, retention, responders, ..StoreConfig::new(support::temporary_database()) })
+        World::kept_in_memory(StoreConfig {
+            inbox,
+            retention,
+            responders,
+            ..StoreConfig::new(support::temporary_database())
+        })
     }
 
     /// A store in memory, with a default responder.
@@ -75,7 +80,8 @@ impl World {
 
     pub fn answered_in_memory_with(inbox: InboxLimits, default: Option<&str>) -> World {
         let (responders, notified_rows_max) = (responders(default), notified_rows_max(&inbox));
-        let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(support::temporary_database()) };
+        let config =
+            StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(support::temporary_database()) };
         World::kept_in_memory(config)
     }
 

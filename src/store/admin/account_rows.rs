@@ -4,9 +4,9 @@
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use crate::domain::model::UserStatus;
-use crate::store::tables::users;
 use crate::store::sql::values::decode;
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::tables::users;
 
 /// A user in administrative commands.
 #[derive(Debug, Clone, PartialEq, Eq)]

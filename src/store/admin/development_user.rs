@@ -3,8 +3,8 @@
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use crate::domain::model::UserStatus;
-use crate::store::tables::users;
 use crate::store::sql::{Connection, SqlResult};
+use crate::store::tables::users;
 
 /// The development user: id, email and name.
 const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");

@@ -4,20 +4,28 @@
 //! contain any bytes, so no row makes this module panic.
 
 use crate::base::limits::FINDINGS_MAX;
+use crate::domain::model::Metadata;
 use crate::store::search;
-use crate::store::tables::{inbox, journal_head, state_events};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, params, SqlResult};
+use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::tables::{inbox, journal_head, state_events};
+use crate::wire::json;
+use crate::wire::metadata::string_member;
 use std::collections::BTreeSet;
 
 /// The violations in the rows of a database. Calls `progress` with the numbers of completed checks and of all checks.
 pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
     let mut findings = Vec::new();
-    let checks = RULES.len() as u64 + 2;
-    for (done, rule) in (0..).zip(RULES) {
+    let rules: Vec<&RowRule> = RULES.iter().chain((!db.is_server()).then_some(&SEARCH_RULE)).collect();
+    let checks = rules.len() as u64 + 4;
+    for (done, rule) in (0..).zip(rules) {
         progress(done, checks);
         check(&mut findings, rule.violation, |found| violations(db, rule, found));
     }
+    progress(checks - 4, checks);
+    check(&mut findings, "the references", |found| check_references(db, found));
+    progress(checks - 3, checks);
+    check(&mut findings, "the metadata", |found| check_metadata(db, found));
     progress(checks - 2, checks);
     check(&mut findings, "the order of the journal", |found| check_order(db, found));
     progress(checks - 1, checks);
@@ -81,11 +89,14 @@ fn violations(db: &Connection, rule: &RowRule, found: &mut Findings) -> SqlResul
     Ok(())
 }
 
+/// Of the index of SQLite.
+const SEARCH_RULE: RowRule = RowRule {
+    violation: "a message that waits for the index of searches is not published, or is after the indexed ones",
+    query: "SELECT 'message ' || p.number FROM search_pending p JOIN messages m ON m.number = p.number \
+        WHERE m.published_by IS NULL OR p.number > (SELECT through FROM search_state WHERE id = 1)",
+};
+
 const RULES: &[RowRule] = &[
-    RowRule {
-        violation: "a row refers to a missing row",
-        query: "SELECT \"table\" || coalesce(' row ' || rowid, '') || ' to ' || parent FROM pragma_foreign_key_check",
-    },
     RowRule {
         violation: "a message has no sender, or an event no actor",
         query: "SELECT 'message ' || m.number FROM messages m LEFT JOIN users u ON u.key = m.sender WHERE u.key IS NULL \
@@ -106,17 +117,8 @@ const RULES: &[RowRule] = &[
         query: "SELECT 'conversation ' || c.number FROM conversations c JOIN workspaces w ON w.number = c.workspace \
             JOIN conversation_state s ON s.conversation = c.number \
             LEFT JOIN messages m ON m.conversation = c.number \
-            WHERE c.deleted IS NULL AND w.deleted IS NULL GROUP BY c.number \
+            WHERE c.deleted IS NULL AND w.deleted IS NULL GROUP BY c.number, s.message_count, s.last_number \
             HAVING s.message_count <> count(m.number) OR s.last_number <> coalesce(max(m.number), 0)",
-    },
-    RowRule {
-        violation: "metadata is not a JSON object",
-        query: "SELECT 'workspace ' || number FROM workspaces \
-            WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END \
-            UNION ALL SELECT 'conversation ' || number FROM conversations \
-            WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END \
-            UNION ALL SELECT 'message ' || number FROM messages \
-            WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END",
     },
     RowRule {
         violation: "an event has outlived its workspace or conversation",
@@ -124,11 +126,6 @@ const RULES: &[RowRule] = &[
             LEFT JOIN conversations c ON c.number = e.conversation \
             WHERE (w.number IS NULL OR (c.number IS NULL AND e.conversation IS NOT NULL)) \
             AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
-    },
-    RowRule {
-        violation: "a message that waits for the index of searches is not published, or is after the indexed ones",
-        query: "SELECT 'message ' || p.number FROM search_pending p JOIN messages m ON m.number = p.number \
-            WHERE m.published_by IS NULL OR p.number > (SELECT through FROM search_state WHERE id = 1)",
     },
     RowRule { violation: "the statistics of the journal differ from its events", query: STATS_DIFFER },
     RowRule { violation: "a share of the journal differs from its events", query: SHARES_DIFFER },
@@ -141,16 +138,16 @@ const RULES: &[RowRule] = &[
         violation: "an answer job has no message of a user, or an answer that is not streaming",
         query: "SELECT 'message ' || j.message FROM answer_jobs j LEFT JOIN messages m ON m.number = j.message \
             LEFT JOIN messages a ON a.number = j.answer \
-            WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 OR (j.answer IS NULL) <> (j.answer_at IS NULL) \
-            OR CASE WHEN j.is_begun THEN a.reply_to IS NOT j.message OR a.published_by IS NOT NULL \
-            OR a.created_at IS NOT j.answer_at ELSE a.number IS NOT NULL END",
+            WHERE m.role IS DISTINCT FROM 0 OR m.published_by IS DISTINCT FROM 0 OR (j.answer IS NULL) <> (j.answer_at IS NULL) \
+            OR CASE WHEN j.is_begun = 1 THEN a.reply_to IS DISTINCT FROM j.message OR a.published_by IS NOT NULL \
+            OR a.created_at IS DISTINCT FROM j.answer_at ELSE a.number IS NOT NULL END",
     },
     RowRule {
         violation: "an answer job differs from its message, or is marked wrongly as the first of its conversation",
         query: "SELECT 'message ' || j.message FROM answer_jobs j JOIN messages m ON m.number = j.message \
             JOIN conversations c ON c.number = m.conversation JOIN workspaces w ON w.number = c.workspace \
             WHERE (j.number = j.message AND j.user <> m.sender) OR j.conversation <> m.conversation \
-            OR (c.deleted IS NULL AND w.deleted IS NULL AND j.is_first <> \
+            OR (c.deleted IS NULL AND w.deleted IS NULL AND (j.is_first = 1) <> \
             (j.number = (SELECT min(number) FROM answer_jobs WHERE conversation = j.conversation)))",
     },
     RowRule {
@@ -158,19 +155,19 @@ const RULES: &[RowRule] = &[
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN answer_jobs j ON j.message = m.reply_to \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND ((m.status = 1) <> (m.published_by IS NULL) \
-            OR (m.status = 1 AND j.answer IS NOT m.number))",
+            OR (m.status = 1 AND j.answer IS DISTINCT FROM m.number))",
     },
     RowRule {
         violation: "an answer lacks the event that publishes it, or such an event lacks its answer",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN state_events e ON e.number = m.published_by \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND m.published_by > 0 \
-            AND (e.kind IS NOT 'output' OR e.message IS NOT m.number) \
+            AND (e.kind IS DISTINCT FROM 'output' OR e.message IS DISTINCT FROM m.number) \
             UNION ALL \
             SELECT 'event ' || e.number FROM state_events e JOIN conversations c ON c.number = e.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN messages m ON m.number = e.message \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND e.kind = 'output' \
-            AND m.published_by IS NOT e.number",
+            AND m.published_by IS DISTINCT FROM e.number",
     },
     RowRule {
         violation: "a message has two answers",
@@ -180,14 +177,15 @@ const RULES: &[RowRule] = &[
     RowRule {
         violation: "the answers to a message are not numbered, or the wrong ones are superseded",
         query: "SELECT 'message ' || n.asked FROM answers n LEFT JOIN answer_jobs j ON j.message = n.asked \
-            GROUP BY n.asked HAVING min(n.attempt) <> 1 OR max(n.attempt) <> count(*) \
-            OR sum(n.status <> 5) <> (j.number IS NULL) OR (j.number IS NULL AND max(n.attempt) <> \
-            (SELECT attempt FROM answers o WHERE o.asked = n.asked AND o.status <> 5))",
+            GROUP BY n.asked, j.number HAVING min(n.attempt) <> 1 OR max(n.attempt) <> count(*) \
+            OR count(CASE WHEN n.status <> 5 THEN 1 END) <> CASE WHEN j.number IS NULL THEN 1 ELSE 0 END \
+            OR (j.number IS NULL AND max(n.attempt) <> \
+            (SELECT max(attempt) FROM answers o WHERE o.asked = n.asked AND o.status <> 5))",
     },
     RowRule {
         violation: "an answer differs from its message, or an answer with text is not recorded",
         query: "SELECT 'message ' || a.number FROM answers n JOIN messages a ON a.number = n.answer \
-            WHERE a.reply_to IS NOT n.asked OR a.status <> n.status OR (n.status <> 5 AND a.error IS NOT n.error) \
+            WHERE a.reply_to IS DISTINCT FROM n.asked OR a.status <> n.status OR (n.status <> 5 AND a.error IS DISTINCT FROM n.error) \
             UNION ALL \
             SELECT 'message ' || a.number FROM messages a JOIN messages m ON m.number = a.reply_to \
             WHERE a.published_by IS NOT NULL \
@@ -202,14 +200,9 @@ const RULES: &[RowRule] = &[
         violation: "the usage of a day differs from the sums of its conversations",
         query: "SELECT 'user ' || user || ' day ' || day FROM (SELECT user, day, answers, prompt_tokens, completion_tokens, \
             reasoning_tokens, cached_tokens FROM usage UNION ALL SELECT user, day, -answers, -prompt_tokens, \
-            -completion_tokens, -reasoning_tokens, -cached_tokens FROM usage_days) GROUP BY user, day \
+            -completion_tokens, -reasoning_tokens, -cached_tokens FROM usage_days) sums GROUP BY user, day \
             HAVING sum(answers) <> 0 OR sum(prompt_tokens) <> 0 OR sum(completion_tokens) <> 0 \
             OR sum(reasoning_tokens) <> 0 OR sum(cached_tokens) <> 0",
-    },
-    RowRule {
-        violation: "a conversation's responder differs from its metadata",
-        query: "SELECT 'conversation ' || number FROM conversations WHERE json_valid(metadata) AND responder IS NOT \
-            CASE json_type(metadata, '$.responder') WHEN 'text' THEN metadata ->> '$.responder' END",
     },
     // Retention may have removed some or all recipients of the oldest event of a workspace.
     RowRule {
@@ -224,11 +217,86 @@ const RULES: &[RowRule] = &[
     },
 ];
 
+/// Each column that refers to the key of another table.
+const REFERENCES: &[(&str, &str, &str, &str)] = &[
+    ("workspaces", "owner", "users", "key"),
+    ("conversations", "workspace", "workspaces", "number"),
+    ("conversation_state", "conversation", "conversations", "number"),
+    ("participants", "conversation", "conversations", "number"),
+    ("participants", "user", "users", "key"),
+    ("messages", "conversation", "conversations", "number"),
+    ("answer_jobs", "message", "messages", "number"),
+    ("answers", "asked", "messages", "number"),
+    ("answer_reasoning", "message", "messages", "number"),
+    ("usage", "user", "users", "key"),
+    ("usage_days", "user", "users", "key"),
+    ("inbox", "user", "users", "key"),
+    ("inbox_open", "user", "users", "key"),
+    ("event_recipients", "user", "users", "key"),
+    ("event_recipients", "number", "state_events", "number"),
+    ("idempotency", "user", "users", "key"),
+    ("workspace_deletions", "workspace", "workspaces", "number"),
+    ("notified_users", "workspace", "workspaces", "number"),
+];
+
+/// Checks that every row to which another refers exists.
+fn check_references(db: &Connection, found: &mut Findings) -> SqlResult<()> {
+    for (table, column, parent, key) in REFERENCES {
+        let query = format!(
+            "SELECT c.{column} FROM {table} c LEFT JOIN {parent} p ON p.{key} = c.{column} WHERE p.{key} IS NULL LIMIT 100"
+        );
+        let mut statement = db.prepare_cached(&query)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let missing: i64 = row.get(0)?;
+            found.add(|| format!("a row refers to a missing row: {table} to {parent} {missing}"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that metadata are JSON objects, and that conversations have the responders that theirs choose.
+fn check_metadata(db: &Connection, found: &mut Findings) -> SqlResult<()> {
+    const ROWS_MAX: i64 = 256;
+    for (subject, query) in METADATA {
+        let mut statement = db.prepare_cached(query)?;
+        let (mut after, mut rows_read) = (0, ROWS_MAX);
+        while rows_read == ROWS_MAX {
+            let mut rows = statement.query([after, ROWS_MAX])?;
+            rows_read = 0;
+            while let Some(row) = rows.next()? {
+                (after, rows_read) = (row.get(0)?, rows_read + 1);
+                let metadata = row.text(1)?;
+                if !(metadata.starts_with('{') && json::is_valid(metadata)) {
+                    found.add(|| format!("metadata is not a JSON object: {subject} {after}"));
+                    continue;
+                }
+                let chosen = string_member(&Metadata::new_unchecked(metadata), "responder");
+                if *subject == "conversation" && row.optional_text(2)? != chosen.as_deref() {
+                    found.add(|| format!("a conversation's responder differs from its metadata: {subject} {after}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Select metadata after a number. The third column is the responder of a conversation.
+const METADATA: &[(&str, &str)] = &[
+    ("workspace", "SELECT number, metadata FROM workspaces WHERE number > ?1 ORDER BY number LIMIT ?2"),
+    (
+        "conversation",
+        "SELECT number, metadata, responder FROM conversations WHERE number > ?1 ORDER BY number LIMIT ?2",
+    ),
+    ("message", "SELECT number, metadata FROM messages WHERE number > ?1 ORDER BY number LIMIT ?2"),
+];
+
 /// Checks that numbers and times grow together, and that none is beyond the head of the journal.
 fn check_order(db: &Connection, found: &mut Findings) -> SqlResult<()> {
     let head = journal_head::load(db)?;
-    let mut statement =
-        db.prepare_cached("SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM state_events ORDER BY 1")?;
+    let mut statement = db.prepare_cached(
+        "SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM state_events ORDER BY 1",
+    )?;
     let mut rows = statement.query([])?;
     let (mut last, mut last_at) = (0, i64::MIN);
     while let Some(row) = rows.next()? {
@@ -322,9 +390,9 @@ const SHARES_DIFFER: &str = concat!(
     state_events::event_bytes!(),
     " FROM state_events e WHERE ",
     state_events::event_expires!(),
-    ") GROUP BY workspace HAVING sum(events) <> 0 OR sum(bytes) <> 0 \
+    ") shares GROUP BY workspace HAVING sum(events) <> 0 OR sum(bytes) <> 0 \
     UNION ALL SELECT 'user ' || owner FROM (SELECT owner, events, bytes FROM journal_owners \
-    UNION ALL SELECT owner, -events, -bytes FROM journal_workspaces) \
+    UNION ALL SELECT owner, -events, -bytes FROM journal_workspaces) shares \
     GROUP BY owner HAVING sum(events) <> 0 OR sum(bytes) <> 0"
 );
 

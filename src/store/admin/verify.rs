@@ -1,13 +1,13 @@
 //! Verification of a whole database, also while a server has it open.
 
 use crate::domain::id::EventNumber;
+use crate::store::admin::integrity;
 use crate::store::error::{DataError, OpenError};
 use crate::store::progress::{Progress, ProgressReport};
-use crate::store::admin::integrity;
-use crate::store::sqlite::damage::{self, IntegrityCheck};
-use crate::store::sqlite::connection;
-use crate::store::tables::journal_head;
 use crate::store::sql::{Connection, SqlResult};
+use crate::store::sqlite::connection;
+use crate::store::sqlite::damage::{self, IntegrityCheck};
+use crate::store::tables::journal_head;
 use std::path::Path;
 
 /// The result of a verification.

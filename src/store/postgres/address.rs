@@ -17,8 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings of every session: times are bounded, so that a stopped instance keeps no other from its turn, and what was
 /// acknowledged is on disk.
-const SESSION_SETTINGS: &str =
-    "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=5000 -c statement_timeout=10000 -c client_min_messages=warning";
+const SESSION_SETTINGS: &str = "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=5000 -c statement_timeout=10000 -c client_min_messages=warning";
 
 /// The address of a database on a server, with the credentials.
 #[derive(Clone)]
@@ -34,9 +33,10 @@ impl Address {
     /// Fails if it has another form. The message does not repeat it, because it may have a password.
     pub(crate) fn parse(url: &Secret) -> Result<Address, OpenError> {
         let invalid = |reason: String| OpenError::CannotOpen { path: "DATABASE_URL".into(), reason };
-        let mut config: Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
-            invalid(ServerError::from(error).to_string())
-        })?;
+        let mut config: Config = url
+            .expose()
+            .parse()
+            .map_err(|error: tokio_postgres::Error| invalid(ServerError::from(error).to_string()))?;
         if config.get_hosts().is_empty() {
             return Err(invalid("it names no host".into()));
         }
@@ -46,7 +46,10 @@ impl Address {
             None => SESSION_SETTINGS.into(),
         };
         config.options(options).connect_timeout(CONNECT_TIMEOUT);
-        config.keepalives_idle(Duration::from_secs(3)).keepalives_interval(Duration::from_secs(1)).keepalives_retries(3);
+        config
+            .keepalives_idle(Duration::from_secs(3))
+            .keepalives_interval(Duration::from_secs(1))
+            .keepalives_retries(3);
         // A standby accepts no turns.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {

@@ -100,7 +100,10 @@ mod tests {
             ("SELECT max(a), max(b, 1)", "SELECT max(a), greatest(b, 1)"),
             ("SELECT max(coalesce(a, 0), ?2)", "SELECT greatest(coalesce(a, 0), $2)"),
             ("SELECT max(coalesce(a, 0))", "SELECT max(coalesce(a, 0))"),
-            ("SELECT min(a, b), min(a) OVER (PARTITION BY b, c)", "SELECT least(a, b), min(a) OVER (PARTITION BY b, c)"),
+            (
+                "SELECT min(a, b), min(a) OVER (PARTITION BY b, c)",
+                "SELECT least(a, b), min(a) OVER (PARTITION BY b, c)",
+            ),
             ("SELECT max, maxim(a, b)", "SELECT max, maxim(a, b)"),
             ("WHERE kind <> 'it''s ?'", "WHERE kind <> 'it''s ?'"),
             (

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerErrorKind {
     /// The server cannot be reached, has ended the session, or does not reply.
-    Lost,
+    Unreachable,
     /// Another session has what is needed.
     Busy,
     /// The server's disk is full.
@@ -31,7 +31,7 @@ pub(crate) struct ServerError {
 impl ServerError {
     /// The error for a server that does not reply in time.
     pub(crate) fn no_reply() -> ServerError {
-        ServerError { kind: ServerErrorKind::Lost, message: "the server does not reply".into() }
+        ServerError { kind: ServerErrorKind::Unreachable, message: "the server does not reply".into() }
     }
 
     /// An error of this kind.
@@ -44,7 +44,7 @@ impl From<tokio_postgres::Error> for ServerError {
     fn from(error: tokio_postgres::Error) -> ServerError {
         let Some(reported) = error.as_db_error() else {
             let lost = error.is_closed() || error.source().is_none_or(|source| source.is::<std::io::Error>());
-            let kind = if lost { ServerErrorKind::Lost } else { ServerErrorKind::Statement };
+            let kind = if lost { ServerErrorKind::Unreachable } else { ServerErrorKind::Statement };
             let message = match error.source() {
                 Some(source) => format!("{error}: {source}"),
                 None => error.to_string(),
@@ -63,9 +63,9 @@ fn kind_of(code: &SqlState) -> ServerErrorKind {
         "25006" => ServerErrorKind::ReadOnly,
         "XX001" | "XX002" => ServerErrorKind::Damaged,
         // Sessions that the server or an operator ended, or does not accept at present.
-        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "53300" => ServerErrorKind::Lost,
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "53300" => ServerErrorKind::Unreachable,
         "55P03" | "40001" | "40P01" | "57014" | "22012" => ServerErrorKind::Busy,
-        code if code.starts_with("08") => ServerErrorKind::Lost,
+        code if code.starts_with("08") => ServerErrorKind::Unreachable,
         code if code.starts_with("53") => ServerErrorKind::Busy,
         _ => ServerErrorKind::Statement,
     }
@@ -86,11 +86,11 @@ mod tests {
         let table = [
             ("53100", ServerErrorKind::Full),
             ("53200", ServerErrorKind::Busy),
-            ("53300", ServerErrorKind::Lost),
+            ("53300", ServerErrorKind::Unreachable),
             ("25006", ServerErrorKind::ReadOnly),
-            ("25P03", ServerErrorKind::Lost),
-            ("57P01", ServerErrorKind::Lost),
-            ("08006", ServerErrorKind::Lost),
+            ("25P03", ServerErrorKind::Unreachable),
+            ("57P01", ServerErrorKind::Unreachable),
+            ("08006", ServerErrorKind::Unreachable),
             ("55P03", ServerErrorKind::Busy),
             ("XX001", ServerErrorKind::Damaged),
             ("23505", ServerErrorKind::Statement),

@@ -45,7 +45,8 @@ impl ServerRow {
     /// The value in a column.
     pub(crate) fn get<T: FromSql>(&self, column: usize) -> SqlResult<T> {
         let (of, bytes) = self.raw(column)?;
-        let value = decoded(of, bytes).ok_or_else(|| EngineError::value(column, format!("the type {of} is unknown")))?;
+        let value =
+            decoded(of, bytes).ok_or_else(|| EngineError::value(column, format!("the type {of} is unknown")))?;
         let read = match value {
             // Of bytes, the caller knows whether they are a text.
             ValueRef::Blob(bytes) => match T::column_result(ValueRef::Text(bytes)) {

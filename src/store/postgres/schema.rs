@@ -309,7 +309,11 @@ fn create_within(db: &Connection, name: &Path) -> Result<(), OpenError> {
 /// Fails if the server does.
 pub(crate) fn version(db: &Connection) -> SqlResult<Option<i64>> {
     let exists: bool = db.query_row("SELECT to_regclass('meta') IS NOT NULL", [], |row| row.get(0))?;
-    if exists { db.query_row("SELECT version FROM meta WHERE id = 1", [], |row| row.get(0)).map(Some) } else { Ok(None) }
+    if exists {
+        db.query_row("SELECT version FROM meta WHERE id = 1", [], |row| row.get(0)).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The values of which a database has exactly one.

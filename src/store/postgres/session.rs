@@ -1,7 +1,7 @@
 //! One session with a PostgreSQL server. Each thread of the store has its own.
 //!
 //! The client is asynchronous, and runs on an event loop of the session, only while the thread waits for the server. Every wait
-//! has a deadline. Statements whose results nobody needs are sent with the next statement whose result is needed, in one
+//! has a deadline. Statements whose results are not needed are sent with the next one whose result is, in one
 //! flight: one write and one read.
 
 use crate::store::postgres::dialect;
@@ -44,7 +44,7 @@ struct Call {
 }
 
 /// The rows of a statement, and the number of rows that it changed.
-type Reply = (Vec<ServerRow>, u64);
+type StatementOutput = (Vec<ServerRow>, u64);
 
 impl Session {
     /// Opens a session.
@@ -53,7 +53,7 @@ impl Session {
     /// Fails if the server cannot be reached or rejects the session.
     pub(crate) fn open(config: &Config) -> Result<Session, ServerError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| ServerError::new(ServerErrorKind::Lost, error.to_string()))?;
+        let runtime = runtime.map_err(|error| ServerError::new(ServerErrorKind::Unreachable, error.to_string()))?;
         let session = Session {
             config: config.clone(),
             runtime,
@@ -115,7 +115,7 @@ impl Session {
     ///
     /// # Errors
     /// Fails with the first error of any of them.
-    pub(crate) fn run(&self, sql: &str, params: Vec<Value>) -> SqlResult<Reply> {
+    pub(crate) fn run(&self, sql: &str, params: Vec<Value>) -> SqlResult<StatementOutput> {
         self.ensure_open()?;
         let waiting = self.waiting.take();
         self.flight(waiting, sql, params)
@@ -134,7 +134,7 @@ impl Session {
     }
 
     /// Sends statements, and then a last one, before it waits for the replies.
-    fn flight(&self, calls: Vec<Call>, sql: &str, params: Vec<Value>) -> SqlResult<Reply> {
+    fn flight(&self, calls: Vec<Call>, sql: &str, params: Vec<Value>) -> SqlResult<StatementOutput> {
         let statements = calls.iter().map(|call| self.prepare(&call.sql)).collect::<SqlResult<Vec<Statement>>>()?;
         let statement = self.prepare(sql)?;
         let params: Vec<Parameter> = params.into_iter().map(Parameter).collect();
@@ -184,9 +184,8 @@ impl Session {
 
     fn connect(&self) -> Result<(), ServerError> {
         self.link.replace(None);
-        let connected = self.runtime.block_on(async {
-            tokio::time::timeout(REPLY_TIMEOUT, self.config.connect(NoTls)).await
-        });
+        let connected =
+            self.runtime.block_on(async { tokio::time::timeout(REPLY_TIMEOUT, self.config.connect(NoTls)).await });
         let (client, connection) = connected.map_err(|_| ServerError::no_reply())??;
         self.runtime.spawn(async move {
             if let Err(error) = connection.await {
@@ -200,7 +199,7 @@ impl Session {
     /// Runs a future until it ends. After an error that ends the session, it is closed.
     fn wait<T>(&self, run: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>) -> SqlResult<T> {
         let done = match self.link.borrow().as_ref() {
-            None => Err(ServerError::new(ServerErrorKind::Lost, "the session was lost")),
+            None => Err(ServerError::new(ServerErrorKind::Unreachable, "the session was lost")),
             Some(link) => self.runtime.block_on(async {
                 match tokio::time::timeout(REPLY_TIMEOUT, run(&link.client)).await {
                     Ok(done) => done.map_err(ServerError::from),
@@ -209,7 +208,7 @@ impl Session {
             }),
         };
         done.map_err(|error| {
-            if error.kind == ServerErrorKind::Lost {
+            if error.kind == ServerErrorKind::Unreachable {
                 self.link.replace(None);
                 self.waiting.borrow_mut().clear();
             }
@@ -228,7 +227,7 @@ async fn collect(
     client: &Client,
     statement: &Statement,
     params: &[Parameter],
-) -> Result<Reply, tokio_postgres::Error> {
+) -> Result<StatementOutput, tokio_postgres::Error> {
     let mut stream = Box::pin(client.query_raw(statement, params).await?);
     let mut rows = Vec::new();
     while let Some(row) = stream.next().await {

@@ -44,7 +44,8 @@ impl Turns {
         db.run(ADVANCE, params![self.turn, self.writer])?;
         match db.commit() {
             Ok(()) => {}
-            Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Lost, .. })) if self.took_effect(db)? => {}
+            Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Unreachable, .. }))
+                if self.took_effect(db)? => {}
             Err(error) => return Err(error),
         }
         self.turn += 1;
@@ -67,10 +68,13 @@ impl Turns {
         db.begin()?;
         let (turn, writer) = take(db)?;
         db.roll_back()?;
-        log::warn!("the connection to the database was lost during a commit, which {}", match turn > self.turn {
-            true => "took effect",
-            false => "did not take effect",
-        });
+        log::warn!(
+            "the connection to the database was lost during a commit, which {}",
+            match turn > self.turn {
+                true => "took effect",
+                false => "did not take effect",
+            }
+        );
         Ok(turn == self.turn + 1 && writer == self.writer)
     }
 }

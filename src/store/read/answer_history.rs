@@ -5,10 +5,10 @@ use crate::domain::answer_job::{JobId, Turn};
 use crate::domain::history::{AnswerSettings, History};
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::model::{Content, Metadata, Role};
-use crate::store::tables::{answer_jobs, conversations, messages};
 use crate::store::sql::values::{decode, sql};
-use crate::wire::answer_settings;
 use crate::store::sql::{Connection, Row, SqlResult};
+use crate::store::tables::{answer_jobs, conversations, messages};
+use crate::wire::answer_settings;
 use std::sync::Arc;
 
 /// The texts of a conversation for the answer of a job, oldest first, and the conversation's settings. The message to answer is

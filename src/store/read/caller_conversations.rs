@@ -108,4 +108,4 @@ pub(crate) const JOINED: &str = "
     LEFT JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
     LEFT JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL AND w.owner <> ?1
     LEFT JOIN conversation_state s ON s.conversation = c.number
-    WHERE p.user = ?1 AND p.conversation > max(?2, ?3) ORDER BY p.conversation LIMIT ?4";
+    WHERE p.user = ?1 AND p.conversation > ?2 AND p.conversation > ?3 ORDER BY p.conversation LIMIT ?4";

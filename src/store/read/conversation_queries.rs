@@ -7,13 +7,13 @@ use crate::domain::page::{ConversationView, MessagePage, Page, TruncatedEnd};
 use crate::domain::query::{MessageCursor, QueryResult};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
-use crate::store::rules::records::ConversationAccess;
 use crate::store::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
 use crate::store::read::read_transaction::ReadTransaction;
+use crate::store::rules::records::ConversationAccess;
+use crate::store::sql::{Connection, SqlResult};
 use crate::store::tables::conversations;
 use crate::store::tables::messages::{self, PageStart};
 use crate::wire::size::JsonBytes;
-use crate::store::sql::{Connection, SqlResult};
 
 impl ReadTransaction<'_> {
     pub(crate) fn conversation_view(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {

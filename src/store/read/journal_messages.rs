@@ -12,10 +12,10 @@ use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK};
+use crate::store::sql::values::{number, sql};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 use crate::store::tables::inbox;
 use crate::store::tables::messages;
-use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Rows of a conversation to fetch at a time.

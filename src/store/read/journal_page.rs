@@ -13,11 +13,11 @@ use crate::domain::query::JournalPage;
 use crate::store::read::journal_messages::Messages;
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::read::step_budget::{ROW_WORK, StepBudget};
+use crate::store::sql::values::number;
+use crate::store::sql::{Connection, OptionalRow, SqlResult};
 use crate::store::tables::released_users;
 use crate::store::tables::state_events::{self, StateEventEntry};
 use crate::store::tables::timeline;
-use crate::store::sql::values::number;
-use crate::store::sql::{Connection, OptionalRow, SqlResult};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

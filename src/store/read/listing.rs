@@ -5,8 +5,8 @@ use crate::domain::page::{Page, Pagination};
 use crate::store::read::page_builder::PageBuilder;
 use crate::store::read::step_budget::{ENTRY_WORK, StepBudget};
 use crate::store::sql::values::number;
-use crate::wire::size::JsonBytes;
 use crate::store::sql::{Connection, SqlResult};
+use crate::wire::size::JsonBytes;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 

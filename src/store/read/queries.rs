@@ -22,9 +22,9 @@ use crate::store::read::view_listing::ViewListing;
 use crate::store::read::{answer_history, journal_page};
 use crate::store::search::message_search::MessageSearch;
 use crate::store::search::tokenizer::Tokenizer;
-use crate::store::tables::{answer_jobs, conversations, journal_head, workspaces};
 use crate::store::sql::values::sql;
 use crate::store::sql::{Connection, SqlResult};
+use crate::store::tables::{answer_jobs, conversations, journal_head, workspaces};
 use std::ops::ControlFlow;
 
 /// A result, or the place where the query continues.

@@ -5,8 +5,8 @@ use crate::domain::id::{IdKey, UserId, WorkspaceId};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
-use crate::store::tables::{conversations, users, workspaces};
 use crate::store::sql::{Connection, SqlResult};
+use crate::store::tables::{conversations, users, workspaces};
 
 /// Why a workspace of another user cannot be named.
 pub(crate) const NOT_A_PARTICIPANT: &str = "the caller is not a participant of any conversation of the workspace";

@@ -4,13 +4,13 @@ use crate::base::memory_plan::MemoryPlan;
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::result::Rejection;
 use crate::store::error::{OpenError, rejection_of};
-use crate::store::sqlite::connection;
-use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::read::pending_query::{PendingQuery, QueryStep};
 use crate::store::read::queries;
 use crate::store::read::read_transaction::ReadLimits;
-use crate::store::tables::users::{self, PasswordRecord};
 use crate::store::sql::{Connection, EngineError};
+use crate::store::sqlite::connection;
+use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::tables::users::{self, PasswordRecord};
 use std::path::Path;
 
 /// Executes queries on a read-only connection of its own.

@@ -5,9 +5,9 @@ use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
 use crate::domain::usage::{Day, DayRange, UsageBy, UsageKey, UsageReport, UsageSums};
 use crate::store::read::step_budget::{ENTRY_WORK, StepBudget};
-use crate::store::tables::usage;
 use crate::store::sql::values::number;
-use crate::store::sql::{Connection, params, SqlResult};
+use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::tables::usage;
 use std::collections::HashMap;
 use std::sync::Arc;
 

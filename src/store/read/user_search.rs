@@ -8,8 +8,8 @@ use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
 use crate::store::read::caller_conversations::{self, ConversationPlace};
 use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK, StepBudget};
+use crate::store::sql::{Connection, SqlResult, params};
 use crate::store::tables::users;
-use crate::store::sql::{Connection, params, SqlResult};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 

@@ -8,8 +8,8 @@
 
 use crate::base::limits::{SEARCH_PREFIX_PAGES_MAX, SEARCH_WORDS_MAX};
 use crate::store::search::matching::SearchWords;
-use crate::store::sql::{Connection, params, SqlResult};
-use rusqlite::{ToSql};
+use crate::store::sql::{Connection, SqlResult, params};
+use rusqlite::ToSql;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
@@ -301,8 +301,8 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
     use crate::domain::search::SearchTerm;
-    use crate::store::sqlite::schema;
     use crate::store::search::tokenizer::Tokenizer;
+    use crate::store::sqlite::schema;
     use rusqlite::ffi;
     use std::path::Path;
 

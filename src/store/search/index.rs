@@ -8,7 +8,7 @@
 
 use crate::domain::id::EventNumber;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, Row, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
 
 /// A text that the index has in part.
 pub(crate) struct PartialText {

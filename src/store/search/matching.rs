@@ -2,8 +2,8 @@
 
 use crate::base::limits::SNIPPET_CHARS_MAX;
 use crate::domain::search::{MATCH_END, MATCH_START, SearchTerm};
-use crate::store::sql::SqlResult;
 use crate::store::search::tokenizer::Tokenizer;
+use crate::store::sql::SqlResult;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 

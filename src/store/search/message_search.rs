@@ -22,9 +22,9 @@ use crate::store::search::expression::{Candidates, Operand, SearchExpression, Se
 use crate::store::search::index;
 use crate::store::search::matching::SearchWords;
 use crate::store::search::tokenizer::Tokenizer;
-use crate::store::tables::{conversations, messages, workspaces};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::tables::{conversations, messages, workspaces};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use crate::domain::id::EventNumber;
 use crate::store::search::index::{self, PartialText};
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, params, SqlResult};
+use crate::store::sql::{Connection, SqlResult, params};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ pub(crate) enum EngineError {
     Value {
         /// The column, from 0.
         column: usize,
-        /// What is wrong.
+        /// The reason why the value is invalid.
         reason: String,
     },
     /// An error of SQLite.

@@ -3,8 +3,8 @@
 pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod connection;
-pub(crate) mod open_database;
 pub(crate) mod damage;
 pub(crate) mod files;
+pub(crate) mod open_database;
 pub(crate) mod restore;
 pub(crate) mod schema;

@@ -33,10 +33,7 @@ impl OpenDatabase {
     ///
     /// # Errors
     /// As [`connection::open_writing`].
-    pub(crate) fn open(
-        path: &Path,
-        is_temporary: bool,
-    ) -> Result<(OpenDatabase, Connection, DatabaseMeta), OpenError> {
+    pub(crate) fn open(path: &Path, is_temporary: bool) -> Result<(OpenDatabase, Connection, DatabaseMeta), OpenError> {
         let durability = if is_temporary { Durability::None } else { Durability::Full };
         let (mut db, meta) = connection::open_writing(path, durability)?;
         let files = if is_temporary { None } else { Some(open_files(path)?) };

@@ -551,9 +551,9 @@ mod tests {
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
     use crate::store::tables::journal_shares::{self, ShareMeasure};
     use crate::store::tables::{idempotency, journal_head, released_users, users};
+    use crate::store::tests::support::TempDir;
     use crate::store::write::purge;
     use crate::store::write::retention::{self, RetentionStep};
-    use crate::store::tests::support::TempDir;
 
     #[test]
     fn an_older_schema_is_migrated_and_a_newer_one_rejected() {
@@ -786,9 +786,12 @@ mod tests {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let (mut db, _) = open_writing(&path, Durability::Full).unwrap();
-        let error =
-            run_steps(db.sqlite_mut(), &path, &[MIGRATIONS, &["CREATE TABLE one (x)", "CREATE TABLE one (x)"]].concat())
-                .unwrap_err();
+        let error = run_steps(
+            db.sqlite_mut(),
+            &path,
+            &[MIGRATIONS, &["CREATE TABLE one (x)", "CREATE TABLE one (x)"]].concat(),
+        )
+        .unwrap_err();
         assert!(matches!(error, OpenError::Failed { .. }), "{error}");
         assert!(db.sqlite().prepare("SELECT x FROM one").is_err());
         drop(db);

@@ -11,7 +11,7 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::responder::ResponderKind;
 use crate::store::rules::records::{NewJobRow, OpenJob};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, EngineError, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, EngineError, OptionalRow, Row, SqlResult, params};
 use std::sync::Arc;
 
 /// Inserts a job. Returns whether it is the first of its conversation.
@@ -142,8 +142,7 @@ fn job_of(row: Row<'_>, ids: &IdKey) -> SqlResult<Option<AnswerJob>> {
     if row.get(12)? {
         return Ok(None);
     }
-    let uuid =
-        |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
+    let uuid = |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
     let started: bool = row.get(14)?;
     Ok(Some(AnswerJob {
         key: JobId(number(row.get(15)?)),

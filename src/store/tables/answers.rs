@@ -7,25 +7,24 @@ use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::domain::model::Status;
 use crate::store::rules::records::{EndedAnswerRow, LastAnswerRow};
-use crate::store::tables::messages::status_code;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, Row, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::tables::messages::status_code;
 
 /// Inserts an answer that has ended, as the last one to its message.
 pub(crate) fn insert(db: &Connection, row: &EndedAnswerRow<'_>) -> SqlResult<()> {
     let tokens = row.usage.map(|usage| usage.tokens);
-    db.prepare_cached(INSERT)?
-        .run(params![
-            sql(row.asked),
-            status_code(row.status),
-            row.answer.map(sql),
-            row.error,
-            row.usage.map(|usage| &*usage.model),
-            tokens.map(|tokens| tokens.prompt as i64),
-            tokens.map(|tokens| tokens.completion as i64),
-            tokens.map(|tokens| tokens.reasoning as i64),
-            tokens.map(|tokens| tokens.cached as i64),
-        ])
+    db.prepare_cached(INSERT)?.run(params![
+        sql(row.asked),
+        status_code(row.status),
+        row.answer.map(sql),
+        row.error,
+        row.usage.map(|usage| &*usage.model),
+        tokens.map(|tokens| tokens.prompt as i64),
+        tokens.map(|tokens| tokens.completion as i64),
+        tokens.map(|tokens| tokens.reasoning as i64),
+        tokens.map(|tokens| tokens.cached as i64),
+    ])
 }
 
 /// The last answer to a message, unless it is superseded.
@@ -39,12 +38,7 @@ pub(crate) fn last(db: &Connection, asked: EventNumber) -> SqlResult<Option<Last
 }
 
 /// Marks an answer as superseded, with its message, if that exists. Its error stays on the message alone.
-pub(crate) fn supersede(
-    db: &Connection,
-    asked: EventNumber,
-    answer: &LastAnswerRow,
-    at: WallTime,
-) -> SqlResult<()> {
+pub(crate) fn supersede(db: &Connection, asked: EventNumber, answer: &LastAnswerRow, at: WallTime) -> SqlResult<()> {
     let superseded = status_code(Status::Superseded);
     db.prepare_cached(SUPERSEDE)?.run(params![sql(asked), answer.attempt, superseded])?;
     if let Some(message) = answer.answer {

@@ -5,15 +5,11 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId}
 use crate::domain::model::{Conversation, Metadata, Topic};
 use crate::store::rules::records::{ConversationAccess, ConversationUpdate, UserRef, WorkspaceRef};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
 use std::sync::Arc;
 
 /// The conversation that event `number` created, unless it or its workspace is deleted.
-pub(crate) fn access(
-    db: &Connection,
-    ids: &IdKey,
-    number: EventNumber,
-) -> SqlResult<Option<ConversationAccess>> {
+pub(crate) fn access(db: &Connection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<ConversationAccess>> {
     let found = db
         .prepare_cached(ACCESS)?
         .query_row([sql(number)], |row| {
@@ -53,11 +49,7 @@ pub(crate) fn item(
 }
 
 /// Inserts a conversation, its state and its participants, who join by the event that creates it.
-pub(crate) fn insert(
-    db: &Connection,
-    access: &ConversationAccess,
-    conversation: &Conversation,
-) -> SqlResult<()> {
+pub(crate) fn insert(db: &Connection, access: &ConversationAccess, conversation: &Conversation) -> SqlResult<()> {
     db.prepare_cached(
         "INSERT INTO conversations (number, workspace, topic, metadata, created_at, responder) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -92,8 +84,12 @@ pub(crate) fn update(
 
 /// Applies the changes of one transaction to a conversation's state.
 pub(crate) fn update_state(db: &Connection, number: EventNumber, update: &ConversationUpdate) -> SqlResult<()> {
-    db.prepare_cached(UPDATE_STATE)?
-        .run(params![sql(number), update.messages_added, update.updated_at.0, sql(update.last_number)])
+    db.prepare_cached(UPDATE_STATE)?.run(params![
+        sql(number),
+        update.messages_added,
+        update.updated_at.0,
+        sql(update.last_number)
+    ])
 }
 
 /// Subtracts a deleted message from a conversation's state. The pending updates of the transaction must be written before.
@@ -103,8 +99,7 @@ pub(crate) fn count_message_out(db: &Connection, number: EventNumber, at: WallTi
 
 /// Marks a conversation as deleted by event `by`. From this commit on, it and its content are invisible.
 pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber) -> SqlResult<()> {
-    db.prepare_cached("UPDATE conversations SET deleted = ?2 WHERE number = ?1")?
-        .run([sql(number), sql(by)])
+    db.prepare_cached("UPDATE conversations SET deleted = ?2 WHERE number = ?1")?.run([sql(number), sql(by)])
 }
 
 /// Inserts a participant, who sees the events after `since`. `ordinal` orders the users who join by the same event.
@@ -120,8 +115,7 @@ pub(crate) fn insert_participant(
 }
 
 pub(crate) fn delete_participant(db: &Connection, conversation: EventNumber, user: i64) -> SqlResult<()> {
-    db.prepare_cached("DELETE FROM participants WHERE conversation = ?1 AND user = ?2")?
-        .run([sql(conversation), user])
+    db.prepare_cached("DELETE FROM participants WHERE conversation = ?1 AND user = ?2")?.run([sql(conversation), user])
 }
 
 fn participants(db: &Connection, conversation: EventNumber) -> SqlResult<Vec<UserRef>> {
@@ -133,12 +127,7 @@ fn participants(db: &Connection, conversation: EventNumber) -> SqlResult<Vec<Use
 }
 
 /// Reads the first six columns: `number, created_at, topic, metadata, updated_at, message_count`.
-fn read(
-    row: Row<'_>,
-    ids: &IdKey,
-    workspace_id: WorkspaceId,
-    participants: Arc<[UserId]>,
-) -> SqlResult<Conversation> {
+fn read(row: Row<'_>, ids: &IdKey, workspace_id: WorkspaceId, participants: Arc<[UserId]>) -> SqlResult<Conversation> {
     let created_at = WallTime(row.get(1)?);
     Ok(Conversation {
         id: ConversationId(ids.uuid(number(row.get(0)?), created_at)),

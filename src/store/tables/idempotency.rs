@@ -6,7 +6,7 @@ use crate::domain::id::EventNumber;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::StoredResponse;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 
 /// The response that is stored under the user's key, unless it has expired at `now`.
 pub(crate) fn find(db: &Connection, user: i64, key: &str, now: AgeTime) -> SqlResult<Option<StoredResponse>> {

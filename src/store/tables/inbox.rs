@@ -8,7 +8,7 @@
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::InboxWatermark;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
 
 pub(crate) fn load_watermark(db: &Connection) -> SqlResult<InboxWatermark> {
     db.prepare_cached(WATERMARK)?.query_row([], |row| {
@@ -21,8 +21,11 @@ pub(crate) fn load_watermark(db: &Connection) -> SqlResult<InboxWatermark> {
 }
 
 pub(crate) fn store_watermark(db: &Connection, watermark: &InboxWatermark) -> SqlResult<()> {
-    db.prepare_cached(SET_WATERMARK)?
-        .run([sql(watermark.flushed_through), sql(watermark.flushing_through), watermark.users_below])
+    db.prepare_cached(SET_WATERMARK)?.run([
+        sql(watermark.flushed_through),
+        sql(watermark.flushing_through),
+        watermark.users_below,
+    ])
 }
 
 /// Ascending message numbers.
@@ -74,12 +77,7 @@ impl InboxChunk {
 
 /// Appends numbers to a user's inbox. All of them must be greater than the numbers in it. The newest chunk of each user grows
 /// in the table `inbox_open`, in which the chunks of many users share a page. Full chunks in `inbox` are never written again.
-pub(crate) fn append(
-    db: &Connection,
-    user: i64,
-    numbers: &[EventNumber],
-    chunk_bytes_max: usize,
-) -> SqlResult<()> {
+pub(crate) fn append(db: &Connection, user: i64, numbers: &[EventNumber], chunk_bytes_max: usize) -> SqlResult<()> {
     let mut open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
     for number in numbers {
         match &mut open {

@@ -4,7 +4,7 @@ use crate::base::time::WallTime;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, params, SqlResult};
+use crate::store::sql::{Connection, SqlResult, params};
 
 pub(crate) fn load(db: &Connection) -> SqlResult<JournalHead> {
     db.prepare_cached(LOAD)?.query_row([], |row| {

@@ -7,7 +7,7 @@
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::JournalStats;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 
 /// What a bound of retention counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,32 +5,31 @@ use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{AnswerSummary, Content, Message, Metadata, Role, Status, StoredPhase};
 use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
-use crate::store::tables::reasoning;
 use crate::store::sql::values::{decode, number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::tables::reasoning;
 use std::sync::Arc;
 
 pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'_>) -> SqlResult<()> {
     let message = row.message;
-    db.prepare_cached(INSERT)?
-        .run(params![
-            sql(number),
-            sql(row.conversation),
-            row.sender_key,
-            role_code(message.role),
-            status_code(message.status),
-            row.reply_to.map(sql),
-            match row.publication {
-                Publication::OwnEntry => Some(0),
-                Publication::Pending => None,
-            },
-            message.created_at.0,
-            message.updated_at.0,
-            row.correlation_id,
-            message.metadata.as_str(),
-            message.content.as_str(),
-            message.error.as_deref(),
-        ])
+    db.prepare_cached(INSERT)?.run(params![
+        sql(number),
+        sql(row.conversation),
+        row.sender_key,
+        role_code(message.role),
+        status_code(message.status),
+        row.reply_to.map(sql),
+        match row.publication {
+            Publication::OwnEntry => Some(0),
+            Publication::Pending => None,
+        },
+        message.created_at.0,
+        message.updated_at.0,
+        row.correlation_id,
+        message.metadata.as_str(),
+        message.content.as_str(),
+        message.error.as_deref(),
+    ])
 }
 
 /// The event of message `number`, if the user with key `viewer` may see the message and it matches the filter of kinds and
@@ -224,16 +223,15 @@ pub(crate) fn finish_answer(
     message: &Message,
     published_by: EventNumber,
 ) -> SqlResult<()> {
-    db.prepare_cached(FINISH_ANSWER)?
-        .run(params![
-            sql(answer),
-            message.content.as_str(),
-            message.metadata.as_str(),
-            status_code(message.status),
-            message.updated_at.0,
-            sql(published_by),
-            message.error.as_deref(),
-        ])
+    db.prepare_cached(FINISH_ANSWER)?.run(params![
+        sql(answer),
+        message.content.as_str(),
+        message.metadata.as_str(),
+        status_code(message.status),
+        message.updated_at.0,
+        sql(published_by),
+        message.error.as_deref(),
+    ])
 }
 
 /// The event that published a message; `None` if the message is its own journal entry or is not published.

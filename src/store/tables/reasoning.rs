@@ -2,7 +2,7 @@
 
 use crate::domain::id::EventNumber;
 use crate::store::sql::values::sql;
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 use std::sync::Arc;
 
 /// Stores the reasoning of an answer.

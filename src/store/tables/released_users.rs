@@ -47,10 +47,8 @@ fn remember(db: &Connection, id: &UserId, through: EventNumber, users_max: u64) 
     let users: i64 =
         db.prepare_cached("SELECT users FROM removed_users_state WHERE id = 1")?.query_row([], |row| row.get(0))?;
     if users as u64 > users_max {
-        let lowest = db
-            .prepare_cached(LOWEST)?
-            .query_row([], |row| Ok((row.get::<i64>(0)?, number(row.get(1)?))))
-            .optional()?;
+        let lowest =
+            db.prepare_cached(LOWEST)?.query_row([], |row| Ok((row.get::<i64>(0)?, number(row.get(1)?)))).optional()?;
         if let Some((lowest, through)) = lowest {
             db.prepare_cached(FORGET)?.run([lowest])?;
             db.prepare_cached(COUNT)?.run([-1])?;

@@ -13,9 +13,9 @@ use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{EventOrigin, JournalStats, NewEventRow};
-use crate::store::tables::{messages, released_users};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::tables::{messages, released_users};
 use std::sync::Arc;
 
 /// Whether recipient `r` may still see event `e`.
@@ -147,11 +147,7 @@ pub(crate) fn complete(db: &Connection, ids: &IdKey, mut event: Event) -> SqlRes
 
 /// The newest event that a user received about an answer to message `asked` that ended without text, and the JSON text of its
 /// `data`. `None` if it is no longer retained, or if too many other events of the user came before it.
-pub(crate) fn unanswered(
-    db: &Connection,
-    user: i64,
-    asked: EventNumber,
-) -> SqlResult<Option<(EventOrigin, Arc<str>)>> {
+pub(crate) fn unanswered(db: &Connection, user: i64, asked: EventNumber) -> SqlResult<Option<(EventOrigin, Arc<str>)>> {
     db.prepare_cached(UNANSWERED)?
         .query_row(params![user, sql(asked), HISTORY_ROWS_EXAMINED_MAX], |row| {
             let origin = EventOrigin {

@@ -9,10 +9,10 @@ use crate::base::limits::{EVENT_NUMBER_MAX, RESTORE_NUMBERS_MIN, RESTORE_NUMBERS
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::JournalHead;
+use crate::store::sql::values::{number, sql};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 use crate::store::sqlite::schema;
 use crate::store::tables::journal_head;
-use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
 
 /// The number after which a new timeline continues. It starts at `now` from a database whose newest number is `newest`, assigned
 /// at `newest_at`. No number through `known` is assigned again. `None` if no numbers are left.

@@ -8,7 +8,7 @@ use crate::domain::id::EventNumber;
 use crate::domain::usage::{Day, DayRange, TokenCounts, UsageSums};
 use crate::store::rules::records::NewUsage;
 use crate::store::sql::values::sql;
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
 
 /// The number that stands for the conversation of answers outside of conversations: no event has it.
 pub(crate) const NO_CONVERSATION: EventNumber = EventNumber(0);
@@ -40,8 +40,7 @@ pub(crate) fn insert(
         conversation_at,
         model,
     ])?;
-    db.prepare_cached(ADD_TO_DAY)?
-        .run(params![user, day.0, answers, prompt, completion, reasoning, cached])
+    db.prepare_cached(ADD_TO_DAY)?.run(params![user, day.0, answers, prompt, completion, reasoning, cached])
 }
 
 /// The tokens of prompts and completions that a user has used on a day.

@@ -5,9 +5,9 @@ use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::{UserProfile, UserStatus};
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::rules::records::UserRow;
-use crate::store::tables::released_users;
 use crate::store::sql::values::{decode, number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::tables::released_users;
 use std::sync::Arc;
 
 /// A user with a password, for the check of a login.
@@ -113,8 +113,11 @@ pub(crate) fn status_of(code: i64) -> Option<UserStatus> {
 
 /// Changes the status of a user from `old` to `new`. Any other status stays.
 pub(crate) fn change_status(db: &Connection, key: i64, old: UserStatus, new: UserStatus) -> SqlResult<()> {
-    db.prepare_cached("UPDATE users SET status = ?3 WHERE key = ?1 AND status = ?2")?
-        .run([key, status_code(old), status_code(new)])
+    db.prepare_cached("UPDATE users SET status = ?3 WHERE key = ?1 AND status = ?2")?.run([
+        key,
+        status_code(old),
+        status_code(new),
+    ])
 }
 
 pub(crate) fn set_status(db: &Connection, key: i64, status: UserStatus) -> SqlResult<()> {

@@ -9,15 +9,11 @@ use crate::store::rules::records::{
     ParticipantCursor, UserRef, WorkspaceDeletion, WorkspaceParticipants, WorkspaceRef,
 };
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 use std::sync::Arc;
 
 /// The first deletion after event `after`.
-pub(crate) fn first_after(
-    db: &Connection,
-    ids: &IdKey,
-    after: EventNumber,
-) -> SqlResult<Option<WorkspaceDeletion>> {
+pub(crate) fn first_after(db: &Connection, ids: &IdKey, after: EventNumber) -> SqlResult<Option<WorkspaceDeletion>> {
     db.prepare_cached(FIRST_AFTER)?
         .query_row([sql(after)], |row| {
             let (workspace, created_at) = (number(row.get(3)?), WallTime(row.get(4)?));
@@ -38,21 +34,23 @@ pub(crate) fn first_after(
 }
 
 pub(crate) fn insert(db: &Connection, deletion: &WorkspaceDeletion, actor_key: i64) -> SqlResult<()> {
-    db.prepare_cached(INSERT)?
-        .run(params![
-            sql(deletion.number),
-            sql(deletion.workspace.number),
-            actor_key,
-            deletion.correlation_id,
-            sql(deletion.notified.conversation),
-            deletion.notified.user_key,
-        ])
+    db.prepare_cached(INSERT)?.run(params![
+        sql(deletion.number),
+        sql(deletion.workspace.number),
+        actor_key,
+        deletion.correlation_id,
+        sql(deletion.notified.conversation),
+        deletion.notified.user_key,
+    ])
 }
 
 /// Stores the last participant who is notified.
 pub(crate) fn set(db: &Connection, number: EventNumber, notified: ParticipantCursor) -> SqlResult<()> {
-    db.prepare_cached("UPDATE workspace_deletions SET conversation = ?2, user = ?3 WHERE number = ?1")?
-        .run([sql(number), sql(notified.conversation), notified.user_key])
+    db.prepare_cached("UPDATE workspace_deletions SET conversation = ?2, user = ?3 WHERE number = ?1")?.run([
+        sql(number),
+        sql(notified.conversation),
+        notified.user_key,
+    ])
 }
 
 pub(crate) fn delete(db: &Connection, number: EventNumber) -> SqlResult<()> {

@@ -5,7 +5,7 @@ use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
 use crate::store::rules::records::{UserRef, WorkspaceRef, WorkspaceRow};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
 use std::sync::Arc;
 
 /// The workspace with this id; `None` if it is deleted, or if the id is of another database.
@@ -26,12 +26,7 @@ pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> SqlResult
         .optional()
 }
 
-pub(crate) fn insert(
-    db: &Connection,
-    number: EventNumber,
-    owner_key: i64,
-    workspace: &Workspace,
-) -> SqlResult<()> {
+pub(crate) fn insert(db: &Connection, number: EventNumber, owner_key: i64, workspace: &Workspace) -> SqlResult<()> {
     db.prepare_cached(
         "INSERT INTO workspaces (number, owner, name, description, metadata, created_at, updated_at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -124,10 +124,10 @@ fn an_administrator_waits_for_the_writer() {
     let mut writer = open(&path);
     done(&mut writer, "ann", create_workspace());
     let mut admin = admin(&path);
-    writer.connection.db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    writer.connection.begin().unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| admin.disable(&named("ann"), NOW.wall));
-        writer.connection.db.execute_batch("COMMIT").unwrap();
+        writer.connection.commit().unwrap();
         assert!(waiting.join().unwrap().is_ok());
     });
     assert!(writer.poll_external_writes().is_some());

@@ -19,6 +19,9 @@ fn posted(events: &[Arc<Event>]) -> Vec<&str> {
 
 #[test]
 fn a_full_disk_rejects_only_commands_that_do_not_fit() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     let workspace = add_workspace(&mut writer, "ann");
@@ -47,6 +50,9 @@ fn a_full_disk_rejects_only_commands_that_do_not_fit() {
 
 #[test]
 fn a_fault_lasts_until_a_write_succeeds() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     let workspace = add_workspace(&mut writer, "ann");
@@ -90,6 +96,9 @@ fn a_fault_lasts_until_a_write_succeeds() {
 
 #[test]
 fn a_failed_batch_leaves_nothing_in_the_cache() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     add_workspace(&mut writer, "ann");
@@ -111,6 +120,9 @@ fn a_failed_batch_leaves_nothing_in_the_cache() {
 
 #[test]
 fn a_failed_commit_is_never_acknowledged() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     let batch = ["ann", "ben", "ann"].map(|user| command(user, post(ConversationRef::Default, "x")));
@@ -133,6 +145,9 @@ fn a_failed_commit_is_never_acknowledged() {
 /// The log loses its name after the transaction has begun: its commit succeeds, and is not acknowledged.
 #[test]
 fn a_commit_into_a_removed_log_is_never_acknowledged() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     add_workspace(&mut writer, "ann");
@@ -165,6 +180,9 @@ fn a_commit_into_a_removed_log_is_never_acknowledged() {
 /// reported, since the process may be killed before the next transaction.
 #[test]
 fn a_log_that_is_removed_during_a_transaction_loses_nothing() {
+    if !support::is_sqlite() {
+        return;
+    }
     type Step = fn(&mut Writer);
     let steps: [(&str, Step); 3] = [
         ("a command", |writer| {
@@ -196,6 +214,9 @@ fn a_log_that_is_removed_during_a_transaction_loses_nothing() {
 /// The log is overwritten by an older copy or emptied in place, before a transaction or in it.
 #[test]
 fn a_commit_behind_an_overwritten_log_is_never_acknowledged() {
+    if !support::is_sqlite() {
+        return;
+    }
     for (is_empty, is_during) in [(false, false), (false, true), (true, false), (true, true)] {
         let directory = TempDir::new();
         let mut writer = open(&directory.file("a.db"));
@@ -232,6 +253,9 @@ fn without_recipients(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
 
 #[test]
 fn a_locked_database_rejects_the_whole_batch() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
@@ -250,6 +274,9 @@ fn a_locked_database_rejects_the_whole_batch() {
 
 #[test]
 fn changes_by_another_process_are_detected() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
@@ -280,6 +307,9 @@ fn changes_by_another_process_are_detected() {
 
 #[test]
 fn a_crash_keeps_exactly_the_committed_rows() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);

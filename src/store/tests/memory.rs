@@ -5,6 +5,9 @@ use crate::domain::query::QueryKind;
 
 #[test]
 fn a_database_in_memory_works_unlinked_and_leaves_no_file() {
+    if !support::is_sqlite() {
+        return;
+    }
     let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let directory = writer.connection.path.parent().unwrap().to_path_buf();
     let mut reader = writer.open_reader().unwrap();

@@ -79,8 +79,11 @@ fn users_who_wrote_or_were_administered_are_kept() {
     done(&mut writer, "ann", remove_all_but_ann(conversation));
     maintain_all(&mut writer, NOW);
     let mut writer = forget_events(writer, &config);
-    let users = "SELECT group_concat(oid, ' ') FROM (SELECT oid FROM users ORDER BY oid)";
-    let left = |writer: &Writer| writer.connection.db.query_row(users, [], |row| row.get::<String>(0)).unwrap();
+    let left = |writer: &Writer| {
+        let mut users = writer.connection.db.prepare_cached("SELECT oid FROM users ORDER BY oid").unwrap();
+        let users = users.query_map([], |row| row.get::<String>(0)).unwrap();
+        users.collect::<Result<Vec<_>, _>>().unwrap().join(" ")
+    };
     assert_eq!(left(&writer), "ann disabled elsewhere owns writes");
 
     // The last of them is removed when its last conversation is.
@@ -171,7 +174,7 @@ fn the_inbox_of_a_removed_user_is_removed_even_during_a_flush() {
         maintain_all(&mut writer, LATER);
         assert_eq!(count(&writer, "users"), 2);
         let inboxes =
-            "(SELECT user FROM inbox UNION SELECT user FROM inbox_open) WHERE user NOT IN (SELECT key FROM users)";
+            "(SELECT user FROM inbox UNION SELECT user FROM inbox_open) named WHERE user NOT IN (SELECT key FROM users)";
         assert_eq!(count(&writer, inboxes), 0);
     }
 }

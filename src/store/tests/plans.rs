@@ -3,9 +3,9 @@
 use super::support::TempDir;
 use super::*;
 use crate::store::admin::account_rows;
-use crate::store::sqlite::connection;
 use crate::store::read::{answer_history, caller_conversations, journal_messages, user_search};
 use crate::store::search::{index, message_search, step};
+use crate::store::sqlite::connection;
 use crate::store::tables::{
     answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
     released_users, state_events, timeline, usage, users, workspace_deletions, workspaces,
@@ -14,6 +14,9 @@ use crate::store::write::{purge, retention};
 
 #[test]
 fn no_statement_scans_a_table_or_sorts_messages() {
+    if !support::is_sqlite() {
+        return;
+    }
     let statements = [
         journal_head::LOAD,
         journal_head::STORE,
@@ -213,6 +216,9 @@ fn no_statement_scans_a_table_or_sorts_messages() {
 
 #[test]
 fn binding_a_parameter_does_not_prepare_the_statement_again() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let writer = open(&path);

@@ -131,6 +131,9 @@ fn instructions_since_last_call(db: &Connection) -> u64 {
 /// The case of the fault was a search for users: 255 ids with thousands of conversations that the searching user is not in.
 #[test]
 fn no_step_of_a_query_examines_more_than_its_bound() {
+    if !support::is_sqlite() {
+        return;
+    }
     const ROWS_MAX: usize = 32;
     // SQLite's machine takes up to this many instructions for a row with the rows that it refers to.
     const INSTRUCTIONS_PER_ROW: u64 = 125;
@@ -152,6 +155,9 @@ fn no_step_of_a_query_examines_more_than_its_bound() {
 /// A user of very many conversations cannot list them, so a page checks the conversation of each message at the journal's end.
 #[test]
 fn no_page_checks_more_conversations_than_its_bound() {
+    if !support::is_sqlite() {
+        return;
+    }
     const ROWS_MAX: usize = 32;
     let crowded = {
         let mut crowded = CrowdedStore::new(20);

@@ -90,6 +90,9 @@ fn assert_bounded(what: &str, small: u64, large: u64) {
 
 #[test]
 fn deleting_a_workspace_takes_the_same_work_for_any_number_of_participants() {
+    if !support::is_sqlite() {
+        return;
+    }
     let [small, large] = [1000, 10_000].map(|participants| {
         let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_crowd(&mut writer, participants);
@@ -106,6 +109,9 @@ fn deleting_a_workspace_takes_the_same_work_for_any_number_of_participants() {
 
 #[test]
 fn all_participants_are_notified_once_whenever_the_process_ends() {
+    if !support::is_sqlite() {
+        return;
+    }
     let directory = support::TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
@@ -152,6 +158,9 @@ fn all_participants_are_notified_once_whenever_the_process_ends() {
 
 #[test]
 fn deleted_workspaces_take_turns() {
+    if !support::is_sqlite() {
+        return;
+    }
     let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
     let large = add_crowd(&mut writer, 5000);
     let people: Vec<String> = (0..255).map(|number| format!("friend-{number}")).collect();
@@ -173,6 +182,9 @@ fn deleted_workspaces_take_turns() {
 
 #[test]
 fn conversations_without_participants_count_as_well() {
+    if !support::is_sqlite() {
+        return;
+    }
     let [small, large] = [1000, 10_000].map(|conversations| {
         let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
@@ -189,6 +201,9 @@ fn conversations_without_participants_count_as_well() {
 
 #[test]
 fn a_purge_does_not_pass_over_tombstones() {
+    if !support::is_sqlite() {
+        return;
+    }
     let [small, large] = [300, 3000].map(|cycles| {
         let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         let workspace = add_workspace(&mut writer, "ann");
@@ -215,6 +230,9 @@ fn a_purge_does_not_pass_over_tombstones() {
 
 #[test]
 fn no_command_takes_more_work_with_more_data() {
+    if !support::is_sqlite() {
+        return;
+    }
     let [small, large] = [1000, 10_000].map(|rows| {
         let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         add_crowd(&mut writer, rows);
@@ -271,9 +289,13 @@ fn no_command_takes_more_work_with_more_data() {
 
 #[test]
 fn a_step_of_retention_takes_the_same_work_for_any_number_of_events() {
+    if !support::is_sqlite() {
+        return;
+    }
     let [small, large] = [1000, 10_000].map(|events| {
         let retention = Retention { events: 10, young_milliseconds: 0, ..Retention::default() };
-        let mut writer = Writer::open(&StoreConfig { retention, ..StoreConfig::new(support::temporary_database()) }).unwrap();
+        let mut writer =
+            Writer::open(&StoreConfig { retention, ..StoreConfig::new(support::temporary_database()) }).unwrap();
         commit_all(&mut writer, "ann", (0..events).map(|_| create_workspace()));
         let (step, steps) = maintain_all(&mut writer, after_seconds(1));
         assert!(steps > events / PURGE_ROWS_MAX, "{steps}");
@@ -284,6 +306,9 @@ fn a_step_of_retention_takes_the_same_work_for_any_number_of_events() {
 
 #[test]
 fn a_changed_password_takes_the_same_work_for_any_number_of_rules() {
+    if !support::is_sqlite() {
+        return;
+    }
     let [small, large] = [1000, 10_000].map(|rules| {
         let directory = support::TempDir::new();
         let path = directory.file("a.db");

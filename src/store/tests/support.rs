@@ -8,19 +8,29 @@ use super::Database;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Whether the tests run on SQLite. A test that counts its instructions, reads its plans, or damages its files runs on no other
+/// engine.
+pub(crate) fn is_sqlite() -> bool {
+    #[cfg(feature = "cluster")]
+    if postgres::is_selected() {
+        return false;
+    }
+    true
+}
+
 /// The database in the file at `path`, or the one on a server that stands for it.
 pub(crate) fn database_at(path: &Path) -> Database {
     #[cfg(feature = "cluster")]
-    if postgres::is_selected() {
+    if !is_sqlite() {
         return Database::parse(&postgres::address_of(path)).unwrap();
     }
     Database::File(path.into())
 }
 
-/// A database that nobody opens again: in memory, or on a server.
+/// A database that is not opened again: in memory, or on a server.
 pub(crate) fn temporary_database() -> Database {
     #[cfg(feature = "cluster")]
-    if postgres::is_selected() {
+    if !is_sqlite() {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         return database_at(Path::new(&format!(":memory:{}", COUNT.fetch_add(1, Ordering::Relaxed))));
     }

@@ -8,15 +8,15 @@ use crate::domain::usage::{Day, TokenCounts, TokenUsage};
 use crate::store::error::{Abort, DataError, OpenError};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::JournalHead;
+use crate::store::sql::values::{decode, number};
+use crate::store::sql::{Connection, Row, SqlResult};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
 use crate::store::tables::journal_head;
 use crate::store::tables::{answer_jobs, messages, usage, users};
-use crate::store::sql::values::{decode, number};
 use crate::wire::export_line::{
     self, AnswerLine, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
-use crate::store::sql::{Connection, Row, SqlResult};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;

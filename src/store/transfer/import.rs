@@ -7,25 +7,25 @@ use crate::domain::answer_job::{JobId, UserKey};
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
+use crate::store::admin::development_user::is_development_user;
+use crate::store::admin::integrity;
 use crate::store::error::{DataError, OpenError, fault_of};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{EndedAnswerRow, JournalHead, NewEventRow, NewJobRow};
-use crate::store::admin::development_user::is_development_user;
-use crate::store::admin::integrity;
-use crate::store::sqlite::restore::{RestoreTarget, start_timeline};
+use crate::store::sql::values::sql;
+use crate::store::sql::{Connection, EngineError, OptionalRow, SqlResult, params};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
+use crate::store::sqlite::restore::{RestoreTarget, start_timeline};
 use crate::store::tables::journal_head;
 use crate::store::tables::{
     answer_jobs, answers, conversations, messages, reasoning, released_users, state_events, usage, users, workspaces,
 };
-use crate::store::sql::values::sql;
 use crate::wire::export_line::{
     self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
 use crate::wire::metadata::string_member;
-use crate::store::sql::{EngineError, Connection, OptionalRow, params, SqlResult};
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;

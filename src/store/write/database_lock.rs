@@ -39,8 +39,7 @@ impl DatabaseLock {
                 let address = Address::parse(url)?;
                 let db = address.connect()?;
                 let taken = db.query_row("SELECT pg_try_advisory_lock(?1)", [INSTANCE_LOCK], |row| row.get(0));
-                let taken: bool =
-                    taken.map_err(|error| OpenError::of_engine(Path::new(address.name()), &error))?;
+                let taken: bool = taken.map_err(|error| OpenError::of_engine(Path::new(address.name()), &error))?;
                 Ok(taken.then_some(DatabaseLock::Server(db)))
             }
         }
@@ -55,7 +54,9 @@ impl DatabaseLock {
             }
             Database::Memory => ":memory:".into(),
             #[cfg(feature = "cluster")]
-            Database::Server(url) => Address::parse(url).map_or_else(|_| String::new(), |address| address.name().into()),
+            Database::Server(url) => {
+                Address::parse(url).map_or_else(|_| String::new(), |address| address.name().into())
+            }
         }
     }
 }

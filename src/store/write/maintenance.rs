@@ -10,11 +10,11 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalHead, JournalStats};
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
+use crate::store::sql::{Connection, SqlResult};
 use crate::store::tables::{released_users, state_events};
 use crate::store::write::purge;
 use crate::store::write::retention::{self, RetentionStep};
 use crate::store::write::rows::TableRows;
-use crate::store::sql::{Connection, SqlResult};
 use std::sync::Arc;
 
 /// Without other changes, the age of the database is stored after this time.

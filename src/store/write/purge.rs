@@ -5,11 +5,11 @@ use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::search::index;
+use crate::store::sql::values::number;
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 use crate::store::tables::{
     answer_jobs, answers, idempotency, journal_shares, reasoning, released_users, state_events, workspace_deletions,
 };
-use crate::store::sql::values::number;
-use crate::store::sql::{Connection, OptionalRow, params, SqlResult};
 
 /// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
 /// be left to remove.

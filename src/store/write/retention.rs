@@ -14,10 +14,10 @@ use crate::domain::id::EventNumber;
 use crate::store::config::Retention;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
+use crate::store::sql::values::{number, sql};
+use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
 use crate::store::tables::journal_shares::{self, ShareMeasure};
 use crate::store::tables::{released_users, state_events};
-use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, params, SqlResult};
 use std::collections::BTreeMap;
 
 /// The result of a step.

@@ -8,16 +8,16 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
 use crate::domain::usage::Day;
+use crate::store::read::conversation_queries;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
-use crate::store::read::conversation_queries;
 use crate::store::search::index;
+use crate::store::sql::Connection;
 use crate::store::tables::{
     answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
     state_events, usage, users, workspace_deletions, workspaces,
 };
-use crate::store::sql::Connection;
 
 /// The rows of a database, inside the transaction that its connection has open.
 pub(crate) struct TableRows<'a> {

@@ -48,9 +48,7 @@ impl WriteConnection {
     /// # Errors
     /// Fails if the server cannot be reached, does not keep what it has committed, or has an unknown schema version.
     #[cfg(feature = "cluster")]
-    pub(crate) fn open_server(
-        address: Address,
-    ) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
+    pub(crate) fn open_server(address: Address) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let path = Path::new(address.name()).to_path_buf();
         let db = address.connect()?;
         let meta = postgres::schema::create(&db, &path)?;

@@ -18,24 +18,24 @@ use crate::domain::id::EventNumber;
 use crate::domain::result::CommandResult;
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
+use crate::store::admin::development_user;
 use crate::store::config::StoreConfig;
 use crate::store::error::{Abort, OpenError, rejection_of};
+#[cfg(feature = "cluster")]
+use crate::store::postgres::address::Address;
+use crate::store::read::reader::Reader;
 use crate::store::rules::age::AgeClock;
 use crate::store::rules::records::JournalHead;
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
-use crate::store::admin::development_user;
-use crate::store::sqlite::files::temporary::TemporaryDatabase;
-#[cfg(feature = "cluster")]
-use crate::store::postgres::address::Address;
-use crate::store::read::reader::Reader;
-use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::search::step::SearchIndexing;
+use crate::store::sql::{EngineError, SqlResult};
+use crate::store::sqlite::files::temporary::TemporaryDatabase;
+use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::tables::{journal_head, users};
 use crate::store::write::maintenance::{self, Maintenance, MaintenanceDue};
 use crate::store::write::rows::TableRows;
 use crate::store::write::write_connection::WriteConnection;
-use crate::store::sql::{EngineError, SqlResult};
 use std::sync::Arc;
 use uuid::Uuid;
 

@@ -41,7 +41,7 @@ fn a_running_server_and_its_backup_pass_verify() {
 fn verify_names_every_kind_of_damage() {
     let server = populated_server();
     let table = [
-        ("UPDATE messages SET conversation = 999999", "a row refers to a missing row: messages row"),
+        ("UPDATE messages SET conversation = 999999", "a row refers to a missing row: messages to conversations"),
         ("DELETE FROM conversations", "a row refers to a missing row: participants to conversations"),
         ("DELETE FROM users WHERE oid = 'v'", "a row refers to a missing row: participants to users"),
         (

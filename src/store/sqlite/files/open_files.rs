@@ -2,9 +2,9 @@
 //! SQLite would continue in files that have no name: everything would be lost with the process. The log may also be overwritten
 //! in place, which its index shows.
 
+use crate::store::sql::EngineError;
 use crate::store::sqlite::files::log_index::{IndexHeader, LogContent};
 use crate::store::sqlite::files::paths::{FileId, file_id, id_of, sibling};
-use crate::store::sql::EngineError;
 use rusqlite::ffi;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
