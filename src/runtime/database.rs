@@ -79,6 +79,11 @@ pub(super) fn open_writer(
 ) -> Result<Writer, StartError> {
     let mut writer = Writer::open(config)?;
     let is_development = environment == Environment::Development;
+    match writer.durability_gap()? {
+        Some(gap) if is_development => log::warn!("the database server may lose what was acknowledged: {gap}"),
+        Some(gap) => return Err(StartError::NotDurable(gap)),
+        None => {}
+    }
     let is_local = address.ip().is_loopback();
     if is_development && !is_local {
         log::warn!("no development user, because {address} is reachable from other machines: set ENV=production there");

@@ -14,6 +14,8 @@ pub(crate) enum StartError {
     Listen(ListenError),
     /// The database cannot be opened or locked.
     Database(OpenError),
+    /// The database server may lose what it has committed, because of this setting.
+    NotDurable(String),
     /// The process may take too little memory.
     Memory(MemoryLimit),
     /// The settings of the responder cannot be used: a sentence that begins with the name of the variable.
@@ -46,6 +48,11 @@ impl fmt::Display for StartError {
         match self {
             StartError::Listen(error) => error.fmt(f),
             StartError::Database(error) => error.fmt(f),
+            StartError::NotDurable(setting) => write!(
+                f,
+                "the database server may lose what it has committed: it has {setting}, and production needs fsync, \
+                 full_page_writes and synchronous_commit on"
+            ),
             StartError::Memory(limit) => write!(
                 f,
                 "the server may take {limit} of memory, and needs at least {MEMORY_LIMIT_BYTES_MIN}: raise MEMORY_LIMIT_BYTES, or \

@@ -14,7 +14,7 @@ use crate::store::admin::admin_error::AdminError;
 use crate::store::admin::development_user::is_development_user;
 use crate::store::error::{Abort, OpenError};
 #[cfg(feature = "cluster")]
-use crate::store::postgres::{address::Address, schema, turn::Turns};
+use crate::store::postgres::{address::{Address, SessionUse}, schema, turn::Turns};
 use crate::store::read::step_budget::StepBudget;
 use crate::store::read::usage_search::UsageSearch;
 use crate::store::sql::{Connection, EngineError, SqlResult};
@@ -73,7 +73,7 @@ impl Admin {
             Database::Server(url) => {
                 let address = Address::parse(url)?;
                 let path = PathBuf::from(address.name());
-                let db = address.connect()?;
+                let db = address.connect(SessionUse::Writer)?;
                 let meta = schema::create(&db, &path)?;
                 Ok(Admin { db, meta, path, file: None })
             }

@@ -15,9 +15,39 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 /// How long one host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The settings of every session: times are bounded, so that a stopped instance keeps no other from its turn, and what was
-/// acknowledged is on disk.
-const SESSION_SETTINGS: &str = "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=5000 -c statement_timeout=10000 -c client_min_messages=warning";
+/// How long a session that must be quick waits for a reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a tool waits for a reply. Some of its statements read the whole database.
+const TOOL_REPLY_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a session is used for. Its times are bounded accordingly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionUse {
+    /// Turns. The server ends the session of a writer that stops within its turn, so that others get theirs.
+    Writer,
+    /// Queries.
+    Reader,
+    /// A command of the command line, which may wait for its input or output.
+    Tool,
+}
+
+impl SessionUse {
+    /// The settings of the server for the session.
+    fn settings(self) -> &'static str {
+        match self {
+            SessionUse::Writer => {
+                "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=5000 -c statement_timeout=10000 \
+                 -c client_min_messages=warning"
+            }
+            SessionUse::Reader => "-c lock_timeout=5000 -c statement_timeout=10000 -c client_min_messages=warning",
+            SessionUse::Tool => "-c client_min_messages=warning",
+        }
+    }
+
+    fn reply_timeout(self) -> Duration {
+        if self == SessionUse::Tool { TOOL_REPLY_TIMEOUT } else { REPLY_TIMEOUT }
+    }
+}
 
 /// The address of a database on a server, with the credentials.
 #[derive(Clone)]
@@ -41,11 +71,7 @@ impl Address {
             return Err(invalid("it names no host".into()));
         }
         let name = name_of(&config);
-        let options = match config.get_options() {
-            Some(options) => format!("{SESSION_SETTINGS} {options}"),
-            None => SESSION_SETTINGS.into(),
-        };
-        config.options(options).connect_timeout(CONNECT_TIMEOUT);
+        config.connect_timeout(CONNECT_TIMEOUT);
         config
             .keepalives_idle(Duration::from_secs(3))
             .keepalives_interval(Duration::from_secs(1))
@@ -67,8 +93,13 @@ impl Address {
     ///
     /// # Errors
     /// Fails if the server cannot be reached or rejects the session.
-    pub(crate) fn connect(&self) -> Result<Connection, OpenError> {
-        let opened = Session::open(&self.config);
+    pub(crate) fn connect(&self, purpose: SessionUse) -> Result<Connection, OpenError> {
+        let mut config = self.config.clone();
+        config.options(match self.config.get_options() {
+            Some(options) => format!("{} {options}", purpose.settings()),
+            None => purpose.settings().into(),
+        });
+        let opened = Session::open(config, purpose.reply_timeout());
         opened.map(Connection::Postgres).map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
     }
 
@@ -76,8 +107,8 @@ impl Address {
     ///
     /// # Errors
     /// As [`Address::connect`], and if the database has no tables of this program or those of another version.
-    pub(crate) fn open(&self) -> Result<(Connection, DatabaseMeta), OpenError> {
-        let (db, path) = (self.connect()?, Path::new(&self.name));
+    pub(crate) fn open(&self, purpose: SessionUse) -> Result<(Connection, DatabaseMeta), OpenError> {
+        let (db, path) = (self.connect(purpose)?, Path::new(&self.name));
         let failed = |error| OpenError::of_engine(path, &error);
         match schema::version(&db).map_err(failed)? {
             Some(schema::VERSION) => {}

@@ -8,7 +8,7 @@ use crate::base::random::fill_secret;
 use crate::domain::id::IdKey;
 use crate::store::error::OpenError;
 use crate::store::postgres::dialect::folded_email;
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
 use crate::store::sqlite::schema::{DatabaseMeta, new_epoch};
 use std::path::Path;
 use uuid::Uuid;
@@ -301,6 +301,18 @@ fn create_within(db: &Connection, name: &Path) -> Result<(), OpenError> {
         Some(VERSION) => Ok(()),
         Some(found) => Err(OpenError::Newer { path: name.into(), found, known: VERSION }),
     }
+}
+
+/// The first setting by which the server may lose what it has committed, with its value.
+///
+/// # Errors
+/// Fails if the server does.
+pub(crate) fn durability_gap(db: &Connection) -> SqlResult<Option<String>> {
+    const GAP: &str = "
+        SELECT name || ' = ' || setting FROM pg_settings
+        WHERE (name IN ('fsync', 'full_page_writes') AND setting = 'off')
+            OR (name = 'synchronous_commit' AND setting IN ('off', 'local')) ORDER BY name LIMIT 1";
+    db.query_row(GAP, [], |row| row.get(0)).optional()
 }
 
 /// The version of the schema; `None` if there are no tables.

@@ -18,12 +18,11 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-/// How long the session waits for a reply.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A session, which is opened again when it was lost.
 pub(crate) struct Session {
     config: Config,
+    /// How long the session waits for a reply.
+    reply_timeout: Duration,
     runtime: Runtime,
     link: RefCell<Option<Link>>,
     /// Statements that are sent with the next flight.
@@ -51,11 +50,12 @@ impl Session {
     ///
     /// # Errors
     /// Fails if the server cannot be reached or rejects the session.
-    pub(crate) fn open(config: &Config) -> Result<Session, ServerError> {
+    pub(crate) fn open(config: Config, reply_timeout: Duration) -> Result<Session, ServerError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ServerError::new(ServerErrorKind::Unreachable, error.to_string()))?;
         let session = Session {
-            config: config.clone(),
+            config,
+            reply_timeout,
             runtime,
             link: RefCell::new(None),
             waiting: RefCell::new(Vec::new()),
@@ -185,7 +185,7 @@ impl Session {
     fn connect(&self) -> Result<(), ServerError> {
         self.link.replace(None);
         let connected =
-            self.runtime.block_on(async { tokio::time::timeout(REPLY_TIMEOUT, self.config.connect(NoTls)).await });
+            self.runtime.block_on(async { tokio::time::timeout(self.reply_timeout, self.config.connect(NoTls)).await });
         let (client, connection) = connected.map_err(|_| ServerError::no_reply())??;
         self.runtime.spawn(async move {
             if let Err(error) = connection.await {
@@ -201,7 +201,7 @@ impl Session {
         let done = match self.link.borrow().as_ref() {
             None => Err(ServerError::new(ServerErrorKind::Unreachable, "the session was lost")),
             Some(link) => self.runtime.block_on(async {
-                match tokio::time::timeout(REPLY_TIMEOUT, run(&link.client)).await {
+                match tokio::time::timeout(self.reply_timeout, run(&link.client)).await {
                     Ok(done) => done.map_err(ServerError::from),
                     Err(_) => Err(ServerError::no_reply()),
                 }

@@ -3,7 +3,7 @@
 use crate::config::types::Database;
 use crate::store::error::OpenError;
 #[cfg(feature = "cluster")]
-use crate::store::postgres::address::Address;
+use crate::store::postgres::address::{Address, SessionUse};
 #[cfg(feature = "cluster")]
 use crate::store::sql::Connection;
 use crate::store::sqlite::files::lock::Lock;
@@ -37,7 +37,7 @@ impl DatabaseLock {
             #[cfg(feature = "cluster")]
             Database::Server(url) => {
                 let address = Address::parse(url)?;
-                let db = address.connect()?;
+                let db = address.connect(SessionUse::Reader)?;
                 let taken = db.query_row("SELECT pg_try_advisory_lock(?1)", [INSTANCE_LOCK], |row| row.get(0));
                 let taken: bool = taken.map_err(|error| OpenError::of_engine(Path::new(address.name()), &error))?;
                 Ok(taken.then_some(DatabaseLock::Server(db)))

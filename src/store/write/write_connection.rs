@@ -4,7 +4,7 @@ use crate::base::metrics;
 use crate::domain::health::WriterFault;
 use crate::store::error::{OpenError, fault_of};
 #[cfg(feature = "cluster")]
-use crate::store::postgres::{self, address::Address, turn::Turns};
+use crate::store::postgres::{self, address::{Address, SessionUse}, turn::Turns};
 use crate::store::sql::{Connection, EngineError, SqlResult};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::open_database::OpenDatabase;
@@ -50,7 +50,7 @@ impl WriteConnection {
     #[cfg(feature = "cluster")]
     pub(crate) fn open_server(address: Address) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let path = Path::new(address.name()).to_path_buf();
-        let db = address.connect()?;
+        let db = address.connect(SessionUse::Writer)?;
         let meta = postgres::schema::create(&db, &path)?;
         Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Turns::new(), address), fault: None }, meta))
     }
@@ -63,7 +63,19 @@ impl WriteConnection {
         match &self.engine {
             WriteEngine::Sqlite(_) => connection::open_reading(&self.path),
             #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(_, address) => address.open(),
+            WriteEngine::Postgres(_, address) => address.open(SessionUse::Reader),
+        }
+    }
+
+    /// The first setting by which a server may lose what it has committed, with its value. A file is always synced.
+    ///
+    /// # Errors
+    /// Fails if the server does.
+    pub(crate) fn durability_gap(&self) -> SqlResult<Option<String>> {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => Ok(None),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(..) => postgres::schema::durability_gap(&self.db),
         }
     }
 

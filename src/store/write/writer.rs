@@ -161,6 +161,14 @@ impl Writer {
         Ok(Reader::new(self.connection.open_reading()?, self.query_rows_max, &self.memory))
     }
 
+    /// The first setting by which a database server may lose what it has committed, with its value.
+    ///
+    /// # Errors
+    /// Fails if the server does.
+    pub(crate) fn durability_gap(&self) -> Result<Option<String>, OpenError> {
+        self.connection.durability_gap().map_err(|error| self.open_error(&error))
+    }
+
     /// Unlinks a temporary database, so that its file is deleted with the process, however the process ends. No reader can be
     /// opened afterwards. Does nothing for a database in a file.
     pub fn unlink_temporary(&mut self) {
