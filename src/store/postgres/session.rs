@@ -9,6 +9,7 @@ use crate::store::postgres::error::{ServerError, ServerErrorKind};
 use crate::store::postgres::row::{Parameter, ServerRow};
 use crate::store::sql::SqlResult;
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use rusqlite::types::Value;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -119,6 +120,24 @@ impl Session {
         self.ensure_open()?;
         let waiting = self.waiting.take();
         self.flight(waiting, sql, params)
+    }
+
+    /// Executes a query once for each list of parameters, in one flight. Returns the rows of each.
+    ///
+    /// # Errors
+    /// Fails with the first error of any of them.
+    pub(crate) fn run_each(&self, sql: &str, lists: Vec<Vec<Value>>) -> SqlResult<Vec<Vec<ServerRow>>> {
+        self.ensure_open()?;
+        if !self.waiting.borrow().is_empty() {
+            self.run("SELECT 1", Vec::new())?;
+        }
+        let statement = self.prepare(sql)?;
+        let lists: Vec<Vec<Parameter>> =
+            lists.into_iter().map(|list| list.into_iter().map(Parameter).collect()).collect();
+        self.wait(async |client| {
+            let replies = lists.iter().map(|params| collect(client, &statement, params));
+            Ok(try_join_all(replies).await?.into_iter().map(|(rows, _)| rows).collect())
+        })
     }
 
     /// Executes statements without parameters, separated by semicolons.

@@ -8,7 +8,7 @@
 //! Invariant: every message that the user may see is a candidate.
 
 use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
-use crate::domain::event::EventKind;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK};
@@ -20,6 +20,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Rows of a conversation to fetch at a time.
 const FETCH: usize = 64;
+/// Messages that are read at a time from a server.
+const READ_AHEAD_MAX: usize = 64;
 /// Rows of the tail to scan at a time, and the work after which the scan pauses.
 const TAIL_FETCH: usize = 1024;
 /// Rows of the user after which a scan of the tail pauses.
@@ -37,6 +39,8 @@ pub(crate) struct Messages<'a> {
     workspace: Option<EventNumber>,
     /// Candidates that `take` has not returned yet.
     waiting: VecDeque<Candidate>,
+    /// The events of the next candidates that may be messages for the user, as far as they have been read.
+    read_ahead: VecDeque<Option<Event>>,
     source: Source,
 }
 
@@ -79,7 +83,7 @@ impl<'a> Messages<'a> {
     ) -> SqlResult<Messages<'a>> {
         let workspace = request.workspace.map(|id| ids.open(id.0).map_or(EventNumber(0), |(number, _)| number));
         let mut messages =
-            Messages { db, ids, user, request, position, workspace, waiting: VecDeque::new(), source: Source::End };
+            Messages { db, ids, user, request, position, workspace, waiting: VecDeque::new(), read_ahead: VecDeque::new(), source: Source::End };
         if request.kinds.has(EventKind::Input) || request.kinds.has(EventKind::Output) {
             messages.source = match request.conversation.map(|id| ids.open(id.0)) {
                 None => Source::Inbox(request.after),
@@ -104,8 +108,15 @@ impl<'a> Messages<'a> {
         if !is_own {
             return Ok(PageStep { number, event: None, work: scan_work });
         }
-        let filter = (self.request.kinds, self.workspace);
-        let event = messages::event(self.db, self.ids, number, self.user, filter)?;
+        if self.read_ahead.is_empty() {
+            // A server is asked for several messages at once.
+            let more = if self.db.is_server() { READ_AHEAD_MAX - 1 } else { 0 };
+            let next = self.waiting.iter().filter(|candidate| candidate.is_own).take(more);
+            let numbers: Vec<EventNumber> = [number].into_iter().chain(next.map(|candidate| candidate.number)).collect();
+            let filter = (self.request.kinds, self.workspace);
+            self.read_ahead = messages::events(self.db, self.ids, &numbers, self.user, filter)?.into();
+        }
+        let event = self.read_ahead.pop_front().flatten();
         Ok(PageStep { number, event, work: ROW_WORK + scan_work })
     }
 

@@ -203,6 +203,25 @@ impl Statement<'_> {
         read(self.query(params)?.next()?.ok_or(EngineError::NoRow)?)
     }
 
+    /// What `read` makes of the first row for each list of parameters; `None` where there is no row. A server gets all lists at
+    /// once.
+    ///
+    /// # Errors
+    /// Fails with the first error of any of them.
+    pub(crate) fn query_each<T, P: Params>(
+        &mut self,
+        lists: impl Iterator<Item = P>,
+        mut read: impl FnMut(Row<'_>) -> SqlResult<T>,
+    ) -> SqlResult<Vec<Option<T>>> {
+        #[cfg(feature = "cluster")]
+        if let Statement::Postgres(session, sql) = self {
+            let lists = lists.map(|params| values_of(&params)).collect::<SqlResult<Vec<_>>>()?;
+            let found = session.run_each(sql, lists)?;
+            return found.iter().map(|rows| rows.first().map(|row| read(Row::Postgres(row))).transpose()).collect();
+        }
+        lists.map(|params| self.query_row(params, &mut read).optional()).collect()
+    }
+
     /// Whether the query has a row.
     pub(crate) fn exists(&mut self, params: impl Params) -> SqlResult<bool> {
         Ok(self.query(params)?.next()?.is_some())

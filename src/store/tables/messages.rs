@@ -32,36 +32,36 @@ pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'
     ])
 }
 
-/// The event of message `number`, if the user with key `viewer` may see the message and it matches the filter of kinds and
+/// The event of each message, if the user with key `viewer` may see the message and it matches the filter of kinds and
 /// workspace.
-pub(crate) fn event(
+pub(crate) fn events(
     db: &Connection,
     ids: &IdKey,
-    number: EventNumber,
+    numbers: &[EventNumber],
     viewer: i64,
     (kinds, workspace): (KindSet, Option<EventNumber>),
-) -> SqlResult<Option<Event>> {
-    let kinds = [EventKind::Input, EventKind::Output].map(|kind| kinds.has(kind));
-    db.prepare_cached(FIND_VISIBLE)?
-        .query_row(params![sql(number), viewer, kinds[0], kinds[1], workspace.map(sql)], |row| {
-            let uuid = |column| -> SqlResult<_> {
-                Ok(ids.uuid(self::number(row.get(column)?), WallTime(row.get(column + 1)?)))
-            };
-            let conversation_id = ConversationId(uuid(12)?);
-            let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
-            Ok(Event {
-                number,
-                kind: message_event_kind(&message.sender),
-                at: message.created_at,
-                actor: message.sender.clone(),
-                correlation_id: row.get(10)?,
-                workspace_id: WorkspaceId(uuid(14)?),
-                conversation_id: Some(conversation_id),
-                recipients: Arc::default(),
-                body: EventBody::Message(message),
-            })
+) -> SqlResult<Vec<Option<Event>>> {
+    let [input, output] = [EventKind::Input, EventKind::Output].map(|kind| i64::from(kinds.has(kind)));
+    let lists = numbers
+        .iter()
+        .map(|number| [Some(sql(*number)), Some(viewer), Some(input), Some(output), workspace.map(sql)]);
+    db.prepare_cached(FIND_VISIBLE)?.query_each(lists, |row| {
+        let uuid =
+            |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
+        let conversation_id = ConversationId(uuid(12)?);
+        let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
+        Ok(Event {
+            number: number(row.get(0)?),
+            kind: message_event_kind(&message.sender),
+            at: message.created_at,
+            actor: message.sender.clone(),
+            correlation_id: row.get(10)?,
+            workspace_id: WorkspaceId(uuid(14)?),
+            conversation_id: Some(conversation_id),
+            recipients: Arc::default(),
+            body: EventBody::Message(message),
         })
-        .optional()
+    })
 }
 
 /// Message `number`, if it exists. It must belong to `conversation_id`.
