@@ -1,5 +1,7 @@
 //! Layer 0: what all other layers use. It names no other module of the crate.
 
+#[cfg(feature = "tls")]
+pub(crate) mod certificates;
 pub(crate) mod decimal;
 pub(crate) mod limits;
 pub(crate) mod log;

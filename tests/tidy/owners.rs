@@ -20,7 +20,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("serde", &["auth", "config", "wire"]),
-    ("rustls", &["responder::tls"]),
+    ("rustls", &["base::certificates", "responder::tls"]),
     ("serde_json", &["auth", "config", "responder::openai", "wire"]),
 ];
 

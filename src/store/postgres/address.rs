@@ -1,5 +1,6 @@
 //! The address of a PostgreSQL server, as `DATABASE_URL` has it.
 
+use crate::base::certificates;
 use crate::config::types::Secret;
 use crate::store::error::OpenError;
 use crate::store::postgres::error::ServerError;
@@ -7,13 +8,14 @@ use crate::store::postgres::schema;
 use crate::store::postgres::session::Session;
 use crate::store::sql::Connection;
 use crate::store::sqlite::schema::DatabaseMeta;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long one host may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const HOST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a session that must be quick waits for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,6 +56,35 @@ impl SessionUse {
 pub(crate) struct Address {
     config: Config,
     name: String,
+    /// `None` for an address without encryption.
+    tls: Option<MakeRustlsConnect>,
+}
+
+/// What `sslmode=verify-full` and `sslrootcert` ask for.
+struct Verification {
+    /// The file with the trusted certificates; `None` for those of the system.
+    ca_file: Option<PathBuf>,
+}
+
+/// Splits the options that the client does not know off an address. Every encrypted connection verifies the certificate and the
+/// name of the server, so `verify-full` is the same as `require`.
+fn take_verification(url: &str) -> (String, Option<Verification>) {
+    let Some((address, options)) = url.split_once('?') else { return (url.into(), None) };
+    let (mut kept, mut found) = (Vec::new(), None);
+    for option in options.split('&') {
+        match option.split_once('=') {
+            Some(("sslmode", "verify-full" | "require")) => {
+                found.get_or_insert(Verification { ca_file: None });
+                kept.push("sslmode=require");
+            }
+            Some(("sslrootcert", file)) => {
+                found.get_or_insert(Verification { ca_file: None }).ca_file = Some(file.into());
+            }
+            _ => kept.push(option),
+        }
+    }
+    let separator = if kept.is_empty() { "" } else { "?" };
+    (format!("{address}{separator}{}", kept.join("&")), found)
 }
 
 impl Address {
@@ -63,15 +94,26 @@ impl Address {
     /// Fails if it has another form. The message does not repeat it, because it may have a password.
     pub(crate) fn parse(url: &Secret) -> Result<Address, OpenError> {
         let invalid = |reason: String| OpenError::CannotOpen { path: "DATABASE_URL".into(), reason };
+        let (url, verified) = take_verification(url.expose());
         let mut config: Config = url
-            .expose()
             .parse()
             .map_err(|error: tokio_postgres::Error| invalid(ServerError::from(error).to_string()))?;
         if config.get_hosts().is_empty() {
             return Err(invalid("it names no host".into()));
         }
         let name = name_of(&config);
-        config.connect_timeout(CONNECT_TIMEOUT);
+        let tls = match config.get_ssl_mode() {
+            SslMode::Disable => None,
+            // An offered encryption that is not verified protects nothing, and certificates of local servers are often their own.
+            SslMode::Prefer if verified.is_none() => None,
+            _ => {
+                let file = verified.as_ref().and_then(|verified| verified.ca_file.as_deref());
+                let client = certificates::client_config(file).map_err(|fault| invalid(format!("sslrootcert {fault}")))?;
+                config.ssl_mode(SslMode::Require);
+                Some(MakeRustlsConnect::new(client))
+            }
+        };
+        config.connect_timeout(HOST_TIMEOUT);
         config
             .keepalives_idle(Duration::from_secs(3))
             .keepalives_interval(Duration::from_secs(1))
@@ -81,7 +123,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("cortex-core");
         }
-        Ok(Address { config, name })
+        Ok(Address { config, name, tls })
     }
 
     /// The hosts and the database, without credentials.
@@ -99,7 +141,7 @@ impl Address {
             Some(options) => format!("{} {options}", purpose.settings()),
             None => purpose.settings().into(),
         });
-        let opened = Session::open(config, purpose.reply_timeout());
+        let opened = Session::open(config, self.tls.clone(), purpose.reply_timeout());
         opened.map(Connection::Postgres).map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
     }
 

@@ -17,11 +17,17 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long the hosts of an address may take together to open a session.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A session, which is opened again when it was lost.
 pub(crate) struct Session {
     config: Config,
+    tls: Option<MakeRustlsConnect>,
     /// How long the session waits for a reply.
     reply_timeout: Duration,
     runtime: Runtime,
@@ -51,11 +57,16 @@ impl Session {
     ///
     /// # Errors
     /// Fails if the server cannot be reached or rejects the session.
-    pub(crate) fn open(config: Config, reply_timeout: Duration) -> Result<Session, ServerError> {
+    pub(crate) fn open(
+        config: Config,
+        tls: Option<MakeRustlsConnect>,
+        reply_timeout: Duration,
+    ) -> Result<Session, ServerError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ServerError::new(ServerErrorKind::Unreachable, error.to_string()))?;
         let session = Session {
             config,
+            tls,
             reply_timeout,
             runtime,
             link: RefCell::new(None),
@@ -203,16 +214,27 @@ impl Session {
 
     fn connect(&self) -> Result<(), ServerError> {
         self.link.replace(None);
+        let client = match &self.tls {
+            None => self.connect_with(NoTls)?,
+            Some(tls) => self.connect_with(tls.clone())?,
+        };
+        self.link.replace(Some(Link { client, statements: HashMap::new() }));
+        Ok(())
+    }
+
+    fn connect_with<T>(&self, tls: T) -> Result<Client, ServerError>
+    where
+        T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+    {
         let connected =
-            self.runtime.block_on(async { tokio::time::timeout(self.reply_timeout, self.config.connect(NoTls)).await });
+            self.runtime.block_on(async { tokio::time::timeout(CONNECT_TIMEOUT, self.config.connect(tls)).await });
         let (client, connection) = connected.map_err(|_| ServerError::no_reply())??;
         self.runtime.spawn(async move {
             if let Err(error) = connection.await {
                 log::debug!("a session with the database server ended: {error}");
             }
         });
-        self.link.replace(Some(Link { client, statements: HashMap::new() }));
-        Ok(())
+        Ok(client)
     }
 
     /// Runs a future until it ends. After an error that ends the session, it is closed.
