@@ -142,7 +142,11 @@ fn every_dependency_is_listed_with_its_cost() {
 /// The number of crates in a dependency's tree, itself included.
 fn crates_of(name: &str) -> usize {
     // Crates of an optional feature may not have been fetched yet.
-    let how: &[&str] = if name == "rustls" { &["--features", "tls"] } else { &["--offline"] };
+    let how: &[&str] = match name {
+        "rustls" => &["--features", "tls"],
+        "bytes" | "futures-util" | "tokio" | "tokio-postgres" | "tokio-postgres-rustls" => &["--features", "cluster"],
+        _ => &["--offline"],
+    };
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--no-dedupe", "-e", "normal", "--prefix", "depth"])
         .args(how)

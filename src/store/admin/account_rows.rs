@@ -5,7 +5,7 @@ use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use crate::domain::model::UserStatus;
 use crate::store::sql::values::decode;
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::users;
 
 /// A user in administrative commands.
@@ -39,17 +39,17 @@ pub enum UserSelector {
 }
 
 /// The account with this id.
-pub(crate) fn by_id(db: &Connection, id: &str) -> SqlResult<Option<Account>> {
+pub(crate) fn by_id(db: &SqlConnection, id: &str) -> SqlResult<Option<Account>> {
     db.prepare_cached(BY_ID)?.query_row([id], account).optional()
 }
 
 /// The account with a password and this email, ignoring ASCII case.
-pub(crate) fn by_email(db: &Connection, email: &str) -> SqlResult<Option<Account>> {
+pub(crate) fn by_email(db: &SqlConnection, email: &str) -> SqlResult<Option<Account>> {
     db.prepare_cached(BY_EMAIL)?.query_row([email], account).optional()
 }
 
 /// Up to `limit` accounts after `after`, in creation order.
-pub(crate) fn list(db: &Connection, after: Option<&Account>, limit: u32) -> SqlResult<Vec<Account>> {
+pub(crate) fn list(db: &SqlConnection, after: Option<&Account>, limit: u32) -> SqlResult<Vec<Account>> {
     let after = after.map_or(i64::MIN, |account| account.key);
     db.prepare_cached(LIST)?.query_map(params![after, limit], account)?.collect()
 }

@@ -14,10 +14,14 @@ use crate::store::admin::admin_error::AdminError;
 use crate::store::admin::development_user::is_development_user;
 use crate::store::error::{Abort, OpenError};
 #[cfg(feature = "cluster")]
-use crate::store::postgres::{address::{Address, SessionUse}, schema, turn::Turns};
+use crate::store::postgres::{
+    address::{Address, SessionUse},
+    schema,
+    turn::Turns,
+};
 use crate::store::read::step_budget::StepBudget;
 use crate::store::read::usage_search::UsageSearch;
-use crate::store::sql::{Connection, EngineError, SqlResult};
+use crate::store::sql::{EngineError, SqlConnection, SqlResult};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
@@ -39,7 +43,7 @@ const MIGRATION_WAIT: Duration = Duration::from_millis(50);
 /// Every operation on users fails if the database cannot be used, or for one of the reasons in `AdminError`. A failed change
 /// is rolled back.
 pub struct Admin {
-    db: Connection,
+    db: SqlConnection,
     meta: DatabaseMeta,
     path: PathBuf,
     /// The file that was opened.
@@ -253,9 +257,9 @@ impl Admin {
             #[cfg(feature = "cluster")]
             let mut turns = Turns::new();
             match &self.db {
-                Connection::Sqlite(_) => self.db.begin()?,
+                SqlConnection::Sqlite(_) => self.db.begin()?,
                 #[cfg(feature = "cluster")]
-                Connection::Postgres(_) => turns.begin(&self.db)?,
+                SqlConnection::Postgres(_) => turns.begin(&self.db)?,
             }
             if file_id(&self.path) != self.file {
                 // A restore may have replaced the database while the administrator typed a password.
@@ -264,9 +268,9 @@ impl Admin {
             }
             let done = change(self)?;
             match &self.db {
-                Connection::Sqlite(_) => self.db.commit()?,
+                SqlConnection::Sqlite(_) => self.db.commit()?,
                 #[cfg(feature = "cluster")]
-                Connection::Postgres(_) => turns.commit(&self.db)?,
+                SqlConnection::Postgres(_) => turns.commit(&self.db)?,
             }
             Ok(done)
         };
@@ -305,7 +309,7 @@ impl Admin {
 }
 
 /// Creates or migrates a database, or waits for another process that is doing so.
-fn create_or_migrate(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
+fn create_or_migrate(path: &Path) -> Result<(SqlConnection, DatabaseMeta), OpenError> {
     for _ in 0..MIGRATION_WAITS_MAX {
         if let Some(_lock) = Lock::try_acquire(path)? {
             drop(connection::open_writing(path, Durability::Full)?);

@@ -3,7 +3,7 @@
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use crate::domain::model::UserStatus;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::tables::users;
 
 /// The development user: id, email and name.
@@ -17,7 +17,7 @@ pub(crate) fn is_development_user(id: &UserId) -> bool {
 /// Enables the development user with the password `hash`, or switches it off if `hash` is `None`. A password that the user has
 /// already is kept, and a user that an administrator disabled or deleted stays so. A user without a password is not switched
 /// off.
-pub(crate) fn switch(db: &Connection, hash: Option<&str>, now: WallTime) -> SqlResult<()> {
+pub(crate) fn switch(db: &SqlConnection, hash: Option<&str>, now: WallTime) -> SqlResult<()> {
     let (id, email, name) = DEVELOPMENT_USER;
     let id = UserId::new_unchecked(id);
     let found = users::find(db, &id)?;

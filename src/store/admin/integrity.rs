@@ -7,14 +7,14 @@ use crate::base::limits::FINDINGS_MAX;
 use crate::domain::model::Metadata;
 use crate::store::search;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 use crate::store::tables::{inbox, journal_head, state_events};
 use crate::wire::json;
 use crate::wire::metadata::string_member;
 use std::collections::BTreeSet;
 
 /// The violations in the rows of a database. Calls `progress` with the numbers of completed checks and of all checks.
-pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
+pub(crate) fn rows(db: &SqlConnection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
     let mut findings = Vec::new();
     let rules: Vec<&RowRule> = RULES.iter().chain((!db.is_server()).then_some(&SEARCH_RULE)).collect();
     let checks = rules.len() as u64 + 4;
@@ -34,7 +34,7 @@ pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<S
 }
 
 /// Whether the index of searches has exactly the words that it should have. Cuts all texts into words.
-pub(crate) fn search_index(db: &Connection) -> Vec<String> {
+pub(crate) fn search_index(db: &SqlConnection) -> Vec<String> {
     let mut findings = Vec::new();
     check(&mut findings, "the index of searches", |found| {
         if !search::integrity::is_consistent(db)? {
@@ -79,7 +79,7 @@ struct RowRule {
     query: &'static str,
 }
 
-fn violations(db: &Connection, rule: &RowRule, found: &mut Findings) -> SqlResult<()> {
+fn violations(db: &SqlConnection, rule: &RowRule, found: &mut Findings) -> SqlResult<()> {
     let mut statement = db.prepare_cached(rule.query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -240,7 +240,7 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Checks that every row to which another refers exists.
-fn check_references(db: &Connection, found: &mut Findings) -> SqlResult<()> {
+fn check_references(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
     for (table, column, parent, key) in REFERENCES {
         let query = format!(
             "SELECT c.{column} FROM {table} c LEFT JOIN {parent} p ON p.{key} = c.{column} WHERE p.{key} IS NULL LIMIT 100"
@@ -256,7 +256,7 @@ fn check_references(db: &Connection, found: &mut Findings) -> SqlResult<()> {
 }
 
 /// Checks that metadata are JSON objects, and that conversations have the responders that theirs choose.
-fn check_metadata(db: &Connection, found: &mut Findings) -> SqlResult<()> {
+fn check_metadata(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
     const ROWS_MAX: i64 = 256;
     for (subject, query) in METADATA {
         let mut statement = db.prepare_cached(query)?;
@@ -292,7 +292,7 @@ const METADATA: &[(&str, &str)] = &[
 ];
 
 /// Checks that numbers and times grow together, and that none is beyond the head of the journal.
-fn check_order(db: &Connection, found: &mut Findings) -> SqlResult<()> {
+fn check_order(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
     let head = journal_head::load(db)?;
     let mut statement = db.prepare_cached(
         "SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM state_events ORDER BY 1",
@@ -314,7 +314,7 @@ fn check_order(db: &Connection, found: &mut Findings) -> SqlResult<()> {
 
 /// Checks that inboxes contain all messages through the watermark that their users may see and that are their own journal entries,
 /// and no number beyond it.
-fn check_inboxes(db: &Connection, found: &mut Findings) -> SqlResult<()> {
+fn check_inboxes(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
     let watermark = inbox::load_watermark(db)?;
     let position = journal_head::load(db)?.number;
     let is_ascending =
@@ -342,7 +342,7 @@ fn check_inboxes(db: &Connection, found: &mut Findings) -> SqlResult<()> {
 
 /// The numbers in the inbox of a user.
 fn inbox_of(
-    db: &Connection,
+    db: &SqlConnection,
     user: i64,
     name: &str,
     complete_through: i64,

@@ -4,7 +4,7 @@ use crate::domain::id::EventNumber;
 use crate::store::admin::integrity;
 use crate::store::error::{DataError, OpenError};
 use crate::store::progress::{Progress, ProgressReport};
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::damage::{self, IntegrityCheck};
 use crate::store::tables::journal_head;
@@ -49,7 +49,7 @@ pub(crate) fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<Verify
     Ok(VerifyReport { findings, position, counts })
 }
 
-fn counts(db: &Connection) -> SqlResult<Vec<(&'static str, u64)>> {
+fn counts(db: &SqlConnection) -> SqlResult<Vec<(&'static str, u64)>> {
     let count = |query: &str| db.query_row(query, [], |row| row.get::<i64>(0));
     COUNTED.into_iter().map(|(name, query)| Ok((name, count(query)? as u64))).collect()
 }

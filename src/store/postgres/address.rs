@@ -6,7 +6,7 @@ use crate::store::error::OpenError;
 use crate::store::postgres::error::ServerError;
 use crate::store::postgres::schema;
 use crate::store::postgres::session::Session;
-use crate::store::sql::Connection;
+use crate::store::sql::SqlConnection;
 use crate::store::sqlite::schema::DatabaseMeta;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -95,9 +95,8 @@ impl Address {
     pub(crate) fn parse(url: &Secret) -> Result<Address, OpenError> {
         let invalid = |reason: String| OpenError::CannotOpen { path: "DATABASE_URL".into(), reason };
         let (url, verified) = take_verification(url.expose());
-        let mut config: Config = url
-            .parse()
-            .map_err(|error: tokio_postgres::Error| invalid(ServerError::from(error).to_string()))?;
+        let mut config: Config =
+            url.parse().map_err(|error: tokio_postgres::Error| invalid(ServerError::from(error).to_string()))?;
         if config.get_hosts().is_empty() {
             return Err(invalid("it names no host".into()));
         }
@@ -108,7 +107,8 @@ impl Address {
             SslMode::Prefer if verified.is_none() => None,
             _ => {
                 let file = verified.as_ref().and_then(|verified| verified.ca_file.as_deref());
-                let client = certificates::client_config(file).map_err(|fault| invalid(format!("sslrootcert {fault}")))?;
+                let client =
+                    certificates::client_config(file).map_err(|fault| invalid(format!("sslrootcert {fault}")))?;
                 config.ssl_mode(SslMode::Require);
                 Some(MakeRustlsConnect::new(client))
             }
@@ -135,21 +135,21 @@ impl Address {
     ///
     /// # Errors
     /// Fails if the server cannot be reached or rejects the session.
-    pub(crate) fn connect(&self, purpose: SessionUse) -> Result<Connection, OpenError> {
+    pub(crate) fn connect(&self, purpose: SessionUse) -> Result<SqlConnection, OpenError> {
         let mut config = self.config.clone();
         config.options(match self.config.get_options() {
             Some(options) => format!("{} {options}", purpose.settings()),
             None => purpose.settings().into(),
         });
         let opened = Session::open(config, self.tls.clone(), purpose.reply_timeout());
-        opened.map(Connection::Postgres).map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
+        opened.map(SqlConnection::Postgres).map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
     }
 
     /// Opens a session for a database whose tables exist.
     ///
     /// # Errors
     /// As [`Address::connect`], and if the database has no tables of this program or those of another version.
-    pub(crate) fn open(&self, purpose: SessionUse) -> Result<(Connection, DatabaseMeta), OpenError> {
+    pub(crate) fn open(&self, purpose: SessionUse) -> Result<(SqlConnection, DatabaseMeta), OpenError> {
         let (db, path) = (self.connect(purpose)?, Path::new(&self.name));
         let failed = |error| OpenError::of_engine(path, &error);
         match schema::version(&db).map_err(failed)? {

@@ -8,7 +8,7 @@ use crate::base::random::fill_secret;
 use crate::domain::id::IdKey;
 use crate::store::error::OpenError;
 use crate::store::postgres::dialect::folded_email;
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::sqlite::schema::{DatabaseMeta, new_epoch};
 use std::path::Path;
 use uuid::Uuid;
@@ -276,7 +276,7 @@ INSERT INTO removed_users_state (id, users, others_through) VALUES (1, 0, 0);
 ///
 /// # Errors
 /// Fails if a newer program has created the tables, or if the role may not create tables.
-pub(crate) fn create(db: &Connection, name: &Path) -> Result<DatabaseMeta, OpenError> {
+pub(crate) fn create(db: &SqlConnection, name: &Path) -> Result<DatabaseMeta, OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     db.begin().map_err(failed)?;
     let done = create_within(db, name);
@@ -290,7 +290,7 @@ pub(crate) fn create(db: &Connection, name: &Path) -> Result<DatabaseMeta, OpenE
     load_meta(db).map_err(failed)
 }
 
-fn create_within(db: &Connection, name: &Path) -> Result<(), OpenError> {
+fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     db.query_row("SELECT pg_advisory_xact_lock(?1)::text", [SCHEMA_LOCK], |_| Ok(())).map_err(failed)?;
     match version(db).map_err(failed)? {
@@ -307,7 +307,7 @@ fn create_within(db: &Connection, name: &Path) -> Result<(), OpenError> {
 ///
 /// # Errors
 /// Fails if the server does.
-pub(crate) fn durability_gap(db: &Connection) -> SqlResult<Option<String>> {
+pub(crate) fn durability_gap(db: &SqlConnection) -> SqlResult<Option<String>> {
     const GAP: &str = "
         SELECT name || ' = ' || setting FROM pg_settings
         WHERE (name IN ('fsync', 'full_page_writes') AND setting = 'off')
@@ -319,7 +319,7 @@ pub(crate) fn durability_gap(db: &Connection) -> SqlResult<Option<String>> {
 ///
 /// # Errors
 /// Fails if the server does.
-pub(crate) fn version(db: &Connection) -> SqlResult<Option<i64>> {
+pub(crate) fn version(db: &SqlConnection) -> SqlResult<Option<i64>> {
     let exists: bool = db.query_row("SELECT to_regclass('meta') IS NOT NULL", [], |row| row.get(0))?;
     if exists {
         db.query_row("SELECT version FROM meta WHERE id = 1", [], |row| row.get(0)).map(Some)
@@ -332,7 +332,7 @@ pub(crate) fn version(db: &Connection) -> SqlResult<Option<i64>> {
 ///
 /// # Errors
 /// Fails if the server does.
-pub(crate) fn load_meta(db: &Connection) -> SqlResult<DatabaseMeta> {
+pub(crate) fn load_meta(db: &SqlConnection) -> SqlResult<DatabaseMeta> {
     db.query_row("SELECT id_key, epoch, signing_key FROM meta WHERE id = 1", [], |row| {
         Ok(DatabaseMeta {
             ids: IdKey::new(row.get(0)?),
@@ -342,7 +342,7 @@ pub(crate) fn load_meta(db: &Connection) -> SqlResult<DatabaseMeta> {
     })
 }
 
-fn insert_meta(db: &Connection) -> SqlResult<()> {
+fn insert_meta(db: &SqlConnection) -> SqlResult<()> {
     let (mut id_key, mut signing_key) = ([0; 16], [0; 32]);
     fill_secret(&mut id_key);
     fill_secret(&mut signing_key);

@@ -6,7 +6,7 @@
 
 use crate::base::random::fill_secret;
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
-use crate::store::sql::{Connection, EngineError, SqlResult, params};
+use crate::store::sql::{EngineError, SqlConnection, SqlResult, params};
 
 /// The lock of the turns, in the name space of this program.
 const TURN_LOCK: i64 = 0x4372_7478_0000_0002;
@@ -30,7 +30,7 @@ impl Turns {
     ///
     /// # Errors
     /// Fails if the lock is not free in time.
-    pub(crate) fn begin(&mut self, db: &Connection) -> SqlResult<()> {
+    pub(crate) fn begin(&mut self, db: &SqlConnection) -> SqlResult<()> {
         db.begin()?;
         self.turn = take(db)?.0;
         Ok(())
@@ -40,7 +40,7 @@ impl Turns {
     ///
     /// # Errors
     /// Fails if another turn came in between, or if it is unknown whether the commit took effect.
-    pub(crate) fn commit(&mut self, db: &Connection) -> SqlResult<()> {
+    pub(crate) fn commit(&mut self, db: &SqlConnection) -> SqlResult<()> {
         db.run(ADVANCE, params![self.turn, self.writer])?;
         match db.commit() {
             Ok(()) => {}
@@ -58,13 +58,13 @@ impl Turns {
     }
 
     /// The number of the last turn of any writer, without the lock.
-    pub(crate) fn poll(db: &Connection) -> SqlResult<i64> {
+    pub(crate) fn poll(db: &SqlConnection) -> SqlResult<i64> {
         db.query_row("SELECT turn FROM journal_head WHERE id = 1", [], |row| row.get(0))
     }
 
     /// Whether the turn that was being committed is the last one. It waits for the lock, because the lost session may still be
     /// committing.
-    fn took_effect(&self, db: &Connection) -> SqlResult<bool> {
+    fn took_effect(&self, db: &SqlConnection) -> SqlResult<bool> {
         db.begin()?;
         let (turn, writer) = take(db)?;
         db.roll_back()?;
@@ -80,7 +80,7 @@ impl Turns {
 }
 
 /// Takes the lock, and reads the last turn and its writer. The statements are two, so that the second one has a newer snapshot.
-fn take(db: &Connection) -> SqlResult<(i64, [u8; 16])> {
+fn take(db: &SqlConnection) -> SqlResult<(i64, [u8; 16])> {
     db.run("SELECT pg_advisory_xact_lock(?1)::text", [TURN_LOCK])?;
     db.query_row(LAST_TURN, [], |row| {
         let writer: Vec<u8> = row.get(1)?;

@@ -6,7 +6,7 @@ use crate::domain::history::{AnswerSettings, History};
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::model::{Content, Metadata, Role};
 use crate::store::sql::values::{decode, sql};
-use crate::store::sql::{Connection, Row, SqlResult};
+use crate::store::sql::{Row, SqlConnection, SqlResult};
 use crate::store::tables::{answer_jobs, conversations, messages};
 use crate::wire::answer_settings;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// message to answer, which is always included. Each answer follows its message, even if other messages came in between.
 /// `None` if the job is closed, or its conversation deleted.
 pub(crate) fn history(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     key: JobId,
     limit: u32,
@@ -34,7 +34,7 @@ pub(crate) fn history(
     }))
 }
 
-fn turns(db: &Connection, parameters: [i64; 3], limit: usize, bytes_max: usize) -> SqlResult<Vec<Turn>> {
+fn turns(db: &SqlConnection, parameters: [i64; 3], limit: usize, bytes_max: usize) -> SqlResult<Vec<Turn>> {
     let mut turns = Vec::new();
     gather(db, LATE_ANSWERS, parameters, bytes_max, &mut turns, |turns, _| turns.len() >= limit)?;
     // The remaining rows all have places before `number`, so they are not needed once enough turns have places after it.
@@ -53,7 +53,7 @@ fn turns(db: &Connection, parameters: [i64; 3], limit: usize, bytes_max: usize) 
 }
 
 /// The newest `system` messages through the message to answer that have at most `bytes_max` bytes together, oldest first.
-fn system_texts(db: &Connection, parameters: [i64; 3], bytes_max: usize) -> SqlResult<Vec<Content>> {
+fn system_texts(db: &SqlConnection, parameters: [i64; 3], bytes_max: usize) -> SqlResult<Vec<Content>> {
     let mut statement = db.prepare_cached(SYSTEM_TEXTS)?;
     let mut rows = statement.query(parameters)?;
     let (mut texts, mut bytes) = (Vec::new(), 0);
@@ -69,7 +69,7 @@ fn system_texts(db: &Connection, parameters: [i64; 3], bytes_max: usize) -> SqlR
     Ok(texts)
 }
 
-fn settings(db: &Connection, conversation: EventNumber) -> SqlResult<AnswerSettings> {
+fn settings(db: &SqlConnection, conversation: EventNumber) -> SqlResult<AnswerSettings> {
     let metadata: Arc<str> = db.prepare_cached(METADATA)?.query_row([sql(conversation)], |row| row.get(0))?;
     Ok(answer_settings::read(&Metadata::new_unchecked(metadata)))
 }
@@ -95,7 +95,7 @@ fn is_enough<'t>(turns: impl Iterator<Item = &'t PlacedTurn> + Clone, limit: usi
 /// Adds turns to `turns` in descending order of their numbers, until `is_enough` returns true for the turns and the next
 /// number.
 fn gather(
-    db: &Connection,
+    db: &SqlConnection,
     statement: &str,
     parameters: [i64; 3],
     bytes_max: usize,

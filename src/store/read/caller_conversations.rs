@@ -3,7 +3,7 @@
 use crate::domain::id::EventNumber;
 use crate::store::read::step_budget::{ROW_WORK, StepBudget};
 use crate::store::sql::values::number;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use std::ops::ControlFlow;
 
 /// A place among the conversations of a user. Conversations in the user's own workspaces come first.
@@ -37,7 +37,7 @@ pub(crate) struct CallerConversation {
 /// Calls `each` with the conversations of the user with key `user` after `place`, each once, until it breaks or `budget` is
 /// spent. `place` moves along. Rows that are not conversations of the user are examined as well, and are paid for.
 pub(crate) fn walk(
-    db: &Connection,
+    db: &SqlConnection,
     user: i64,
     place: &mut ConversationPlace,
     budget: &mut StepBudget,

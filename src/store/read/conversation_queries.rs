@@ -10,7 +10,7 @@ use crate::store::error::Abort;
 use crate::store::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
 use crate::store::read::read_transaction::ReadTransaction;
 use crate::store::rules::records::ConversationAccess;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::tables::conversations;
 use crate::store::tables::messages::{self, PageStart};
 use crate::wire::size::JsonBytes;
@@ -67,7 +67,7 @@ impl ReadTransaction<'_> {
 
 /// The newest messages of a conversation, at most `messages_max` messages and `bytes_max` bytes of JSON text.
 pub(crate) fn last_messages(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     messages_max: u32,
@@ -77,7 +77,7 @@ pub(crate) fn last_messages(
 }
 
 fn page(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     (from, limit): (PageStart, u32),

@@ -13,7 +13,7 @@ use crate::domain::id::{EventNumber, IdKey};
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::tables::inbox;
 use crate::store::tables::messages;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -29,7 +29,7 @@ const TAIL_OWN_MAX: usize = 64;
 
 /// The messages that a user may see after a number.
 pub(crate) struct Messages<'a> {
-    db: &'a Connection,
+    db: &'a SqlConnection,
     ids: &'a IdKey,
     user: i64,
     request: &'a JournalPageRequest,
@@ -75,15 +75,24 @@ enum Conversations {
 
 impl<'a> Messages<'a> {
     pub(crate) fn new(
-        db: &'a Connection,
+        db: &'a SqlConnection,
         ids: &'a IdKey,
         user: i64,
         request: &'a JournalPageRequest,
         position: EventNumber,
     ) -> SqlResult<Messages<'a>> {
         let workspace = request.workspace.map(|id| ids.open(id.0).map_or(EventNumber(0), |(number, _)| number));
-        let mut messages =
-            Messages { db, ids, user, request, position, workspace, waiting: VecDeque::new(), read_ahead: VecDeque::new(), source: Source::End };
+        let mut messages = Messages {
+            db,
+            ids,
+            user,
+            request,
+            position,
+            workspace,
+            waiting: VecDeque::new(),
+            read_ahead: VecDeque::new(),
+            source: Source::End,
+        };
         if request.kinds.has(EventKind::Input) || request.kinds.has(EventKind::Output) {
             messages.source = match request.conversation.map(|id| ids.open(id.0)) {
                 None => Source::Inbox(request.after),
@@ -112,7 +121,8 @@ impl<'a> Messages<'a> {
             // A server is asked for several messages at once.
             let more = if self.db.is_server() { READ_AHEAD_MAX - 1 } else { 0 };
             let next = self.waiting.iter().filter(|candidate| candidate.is_own).take(more);
-            let numbers: Vec<EventNumber> = [number].into_iter().chain(next.map(|candidate| candidate.number)).collect();
+            let numbers: Vec<EventNumber> =
+                [number].into_iter().chain(next.map(|candidate| candidate.number)).collect();
             let filter = (self.request.kinds, self.workspace);
             self.read_ahead = messages::events(self.db, self.ids, &numbers, self.user, filter)?.into();
         }

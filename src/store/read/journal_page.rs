@@ -14,7 +14,7 @@ use crate::store::read::journal_messages::Messages;
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::read::step_budget::{ROW_WORK, StepBudget};
 use crate::store::sql::values::number;
-use crate::store::sql::{Connection, OptionalRow, SqlResult};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult};
 use crate::store::tables::released_users;
 use crate::store::tables::state_events::{self, StateEventEntry};
 use crate::store::tables::timeline;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// Reads a page of `user` in the open transaction of `db`. `position` is the newest number in its snapshot. A page that has spent
 /// `budget` is complete through the last row that it examined.
 pub(crate) fn read(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     user: &UserId,
     request: &JournalPageRequest,
@@ -80,7 +80,7 @@ pub(crate) fn read(
 }
 
 /// The key of a user, and the number through which retention has removed events that the user could see.
-fn stream_state(db: &Connection, user: &UserId) -> SqlResult<Option<(i64, EventNumber)>> {
+fn stream_state(db: &SqlConnection, user: &UserId) -> SqlResult<Option<(i64, EventNumber)>> {
     db.prepare_cached("SELECT key, removed_through FROM users WHERE oid = ?1")?
         .query_row([user.as_str()], |row| Ok((row.get(0)?, number(row.get(1)?))))
         .optional()
@@ -110,7 +110,7 @@ impl MergedEvents<'_> {
 
 /// The state events of a user, fetched a few at a time.
 struct StateEvents<'a> {
-    db: &'a Connection,
+    db: &'a SqlConnection,
     ids: &'a IdKey,
     user: i64,
     waiting: VecDeque<StateEventEntry>,

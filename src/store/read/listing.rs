@@ -5,7 +5,7 @@ use crate::domain::page::{Page, Pagination};
 use crate::store::read::page_builder::PageBuilder;
 use crate::store::read::step_budget::{ENTRY_WORK, StepBudget};
 use crate::store::sql::values::number;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::wire::size::JsonBytes;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -42,7 +42,7 @@ impl<T: JsonBytes> Listing<T> {
     /// `load` returns `None` for an item that was deleted since it was counted.
     pub(crate) fn step(
         mut self: Box<Self>,
-        db: &Connection,
+        db: &SqlConnection,
         (numbers, key): (&str, i64),
         pagination: Pagination,
         budget: &mut StepBudget,
@@ -66,7 +66,7 @@ impl<T: JsonBytes> Listing<T> {
 
     fn count(
         &mut self,
-        db: &Connection,
+        db: &SqlConnection,
         (numbers, key): (&str, i64),
         pagination: Pagination,
         budget: &mut StepBudget,

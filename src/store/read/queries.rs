@@ -23,7 +23,7 @@ use crate::store::read::{answer_history, journal_page};
 use crate::store::search::message_search::MessageSearch;
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::sql;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::tables::{answer_jobs, conversations, journal_head, workspaces};
 use std::ops::ControlFlow;
 
@@ -33,7 +33,7 @@ type StepResult<E> = Result<ControlFlow<QueryResult, QueryProgress>, E>;
 /// Executes a step of a query in one read transaction. After an error of SQLite, the position of the response is
 /// `known`.
 pub(crate) fn step(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     pending: PendingQuery,
     limits: ReadLimits,

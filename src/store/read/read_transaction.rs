@@ -5,7 +5,7 @@ use crate::domain::id::{IdKey, UserId, WorkspaceId};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::tables::{conversations, users, workspaces};
 
 /// Why a workspace of another user cannot be named.
@@ -22,7 +22,7 @@ pub(crate) struct ReadLimits {
 
 /// One read transaction, and the caller of the query.
 pub(crate) struct ReadTransaction<'a> {
-    pub db: &'a Connection,
+    pub db: &'a SqlConnection,
     pub ids: &'a IdKey,
     pub caller: &'a UserId,
     /// As in [`ReadLimits`].

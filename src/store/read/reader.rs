@@ -7,7 +7,7 @@ use crate::store::error::{OpenError, rejection_of};
 use crate::store::read::pending_query::{PendingQuery, QueryStep};
 use crate::store::read::queries;
 use crate::store::read::read_transaction::ReadLimits;
-use crate::store::sql::{Connection, EngineError};
+use crate::store::sql::{EngineError, SqlConnection};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::tables::users::{self, PasswordRecord};
@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Executes queries on a read-only connection of its own.
 pub struct Reader {
-    db: Connection,
+    db: SqlConnection,
     ids: IdKey,
     limits: ReadLimits,
     /// The newest position of a response.
@@ -32,7 +32,7 @@ impl Reader {
     }
 
     /// A reader on an open connection, within these budgets of memory.
-    pub(crate) fn new((db, meta): (Connection, DatabaseMeta), rows_max: usize, memory: &MemoryPlan) -> Reader {
+    pub(crate) fn new((db, meta): (SqlConnection, DatabaseMeta), rows_max: usize, memory: &MemoryPlan) -> Reader {
         let limits = ReadLimits { rows_max, list_bytes_max: memory.list_bytes_max() };
         Reader { db, ids: meta.ids, limits, position: EventNumber::default() }
     }

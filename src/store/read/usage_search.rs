@@ -6,7 +6,7 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
 use crate::domain::usage::{Day, DayRange, UsageBy, UsageKey, UsageReport, UsageSums};
 use crate::store::read::step_budget::{ENTRY_WORK, StepBudget};
 use crate::store::sql::values::number;
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 use crate::store::tables::usage;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl UsageSearch {
     /// Adds the usage of the user with this key. Returns whether it is complete.
     pub(crate) fn step(
         &mut self,
-        db: &Connection,
+        db: &SqlConnection,
         user_key: i64,
         user: &UserId,
         budget: &mut StepBudget,

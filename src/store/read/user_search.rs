@@ -8,7 +8,7 @@ use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
 use crate::store::read::caller_conversations::{self, ConversationPlace};
 use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK, StepBudget};
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 use crate::store::tables::users;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ impl UserSearch {
     /// profiles in the order of `ids`, each once.
     pub(crate) fn step(
         mut self: Box<Self>,
-        db: &Connection,
+        db: &SqlConnection,
         caller: i64,
         ids: &[UserId],
         budget: &mut StepBudget,
@@ -72,7 +72,7 @@ impl UserSearch {
         Ok(ControlFlow::Break(profiles.collect::<SqlResult<_>>()?))
     }
 
-    fn look_up(&mut self, db: &Connection, caller: i64, id: &UserId, budget: &mut StepBudget) -> SqlResult<()> {
+    fn look_up(&mut self, db: &SqlConnection, caller: i64, id: &UserId, budget: &mut StepBudget) -> SqlResult<()> {
         budget.spend(ROW_WORK);
         let Some(key) = users::key(db, id)? else { return Ok(()) };
         if !self.known.insert(key) {
@@ -91,7 +91,7 @@ impl UserSearch {
     }
 
     /// Examines conversations of the caller for the missing users.
-    fn examine(&mut self, db: &Connection, caller: i64, budget: &mut StepBudget) -> SqlResult<()> {
+    fn examine(&mut self, db: &SqlConnection, caller: i64, budget: &mut StepBudget) -> SqlResult<()> {
         let UserSearch { missing, found, place, .. } = self;
         let mut participants = db.prepare_cached(PARTICIPANT_KEYS)?;
         caller_conversations::walk(db, caller, place, budget, |conversation, budget| {

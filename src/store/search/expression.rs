@@ -8,7 +8,7 @@
 
 use crate::base::limits::{SEARCH_PREFIX_PAGES_MAX, SEARCH_WORDS_MAX};
 use crate::store::search::matching::SearchWords;
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 use rusqlite::ToSql;
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -83,7 +83,7 @@ impl SearchScope {
 
 impl Operand {
     /// The operand that selects the messages of scopes, which are not empty.
-    pub(crate) fn of_scopes(db: &Connection, scopes: &[SearchScope]) -> SqlResult<Operand> {
+    pub(crate) fn of_scopes(db: &SqlConnection, scopes: &[SearchScope]) -> SqlResult<Operand> {
         let words: Vec<String> = scopes.iter().map(|scope| quoted(&scope.word())).collect();
         let mut messages = 0;
         for (scope, word) in scopes.iter().zip(&words) {
@@ -99,7 +99,7 @@ impl Operand {
         Ok(Operand { text: format!("({})", words.join(" OR ")), rare, pages: usize::MAX })
     }
 
-    fn of_word(db: &Connection, word: &str) -> SqlResult<Operand> {
+    fn of_word(db: &SqlConnection, word: &str) -> SqlResult<Operand> {
         let text = quoted(word);
         let rare = count_rare(db, &text)?;
         let pages = if rare.is_some() { 0 } else { pages_between(db, word.as_bytes(), word.as_bytes())? };
@@ -108,7 +108,7 @@ impl Operand {
 
     /// The operand for the words that begin with `prefix`; `None` if they have too many pages. FTS5 reads all of them at each
     /// search.
-    fn of_prefix(db: &Connection, prefix: &str) -> SqlResult<Option<Operand>> {
+    fn of_prefix(db: &SqlConnection, prefix: &str) -> SqlResult<Option<Operand>> {
         // No word has this byte.
         let last = [prefix.as_bytes(), &[u8::MAX]].concat();
         let pages = pages_between(db, prefix.as_bytes(), &last)?;
@@ -128,7 +128,7 @@ impl Operand {
 
 impl SearchExpression {
     /// The expression for a search. Looks up what its words and prefixes select.
-    pub(crate) fn of(db: &Connection, search: &SearchWords) -> SqlResult<SearchExpression> {
+    pub(crate) fn of(db: &SqlConnection, search: &SearchWords) -> SqlResult<SearchExpression> {
         let mut expression = SearchExpression::default();
         for term in &search.terms {
             // The index does not store where in a message a word is, and has words of its own that begin like this.
@@ -169,7 +169,7 @@ impl SearchExpression {
     /// the expression has no operands.
     pub(crate) fn candidates(
         &self,
-        db: &Connection,
+        db: &SqlConnection,
         scopes: Option<&Operand>,
         (below, least): (i64, i64),
         wanted: usize,
@@ -226,19 +226,19 @@ impl SearchExpression {
 }
 
 /// The number of messages that `sql` selects with a parameter, at most [`COUNTED_MAX`].
-fn count(db: &Connection, sql: &str, parameter: impl ToSql) -> SqlResult<usize> {
+fn count(db: &SqlConnection, sql: &str, parameter: impl ToSql) -> SqlResult<usize> {
     let counted: i64 = db.prepare_cached(sql)?.query_row(params![parameter, COUNTED_MAX], |row| row.get(0))?;
     Ok(counted as usize)
 }
 
 /// The number of messages that a rare operand selects, old ones included; `None` for an operand that is not rare.
-fn count_rare(db: &Connection, operand: &str) -> SqlResult<Option<usize>> {
+fn count_rare(db: &SqlConnection, operand: &str) -> SqlResult<Option<usize>> {
     Ok(Some(count(db, COUNT, operand)?).filter(|counted| *counted <= RARE_MESSAGES))
 }
 
 /// The pages of the index between the first word that is at least `first` and the last one that is at most `last`, except for a
 /// page of each segment.
-fn pages_between(db: &Connection, first: &[u8], last: &[u8]) -> SqlResult<usize> {
+fn pages_between(db: &SqlConnection, first: &[u8], last: &[u8]) -> SqlResult<usize> {
     let term = |word: &[u8]| [MAIN_INDEX_MARK, word].concat();
     let pages: Option<i64> =
         db.prepare_cached(PAGES_BETWEEN)?.query_row(params![term(first), term(last)], |row| row.get(0))?;
@@ -246,7 +246,7 @@ fn pages_between(db: &Connection, first: &[u8], last: &[u8]) -> SqlResult<usize>
 }
 
 /// The newest numbers of at least `from` and less than `below` that an expression selects, newest first, at most `limit`.
-fn numbers(db: &Connection, expression: &str, below: i64, from: i64, limit: usize) -> SqlResult<Vec<i64>> {
+fn numbers(db: &SqlConnection, expression: &str, below: i64, from: i64, limit: usize) -> SqlResult<Vec<i64>> {
     let mut statement = db.prepare_cached(NUMBERS)?;
     statement.query_map(params![expression, below, from, limit as i64], |row| row.get(0))?.collect()
 }
@@ -309,7 +309,7 @@ mod tests {
     const WORDS: [&str; 6] = ["alpha", "beta", "gamma", "delta", "rare", "once"];
 
     /// An index of texts without messages: text n is that of message n + 1.
-    fn index_of<'a>(texts: impl Iterator<Item = &'a str>) -> Connection {
+    fn index_of<'a>(texts: impl Iterator<Item = &'a str>) -> SqlConnection {
         let mut db = rusqlite::Connection::open_in_memory().unwrap();
         schema::migrate(&mut db, Path::new("test")).unwrap();
         let transaction = db.transaction().unwrap();
@@ -321,10 +321,10 @@ mod tests {
                 .unwrap();
         }
         transaction.commit().unwrap();
-        Connection::Sqlite(db)
+        SqlConnection::Sqlite(db)
     }
 
-    fn expression_of(db: &Connection, required: &[&str], excluded: &[&str]) -> SearchExpression {
+    fn expression_of(db: &SqlConnection, required: &[&str], excluded: &[&str]) -> SearchExpression {
         let term = |words: &&str, is_excluded| SearchTerm { words: (*words).into(), is_prefix: false, is_excluded };
         let terms: Vec<SearchTerm> =
             required.iter().map(|word| term(word, false)).chain(excluded.iter().map(|word| term(word, true))).collect();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     /// The pages of the database that the closure reads, from the cache or from the disk.
-    fn pages_read(db: &Connection, call: impl Fn()) -> i32 {
+    fn pages_read(db: &SqlConnection, call: impl Fn()) -> i32 {
         let taken = || {
             let (mut hits, mut highest) = (0, 0);
             // SAFETY: the connection is open, and the pointers are to places for the results.

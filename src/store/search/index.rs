@@ -8,7 +8,7 @@
 
 use crate::domain::id::EventNumber;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 
 /// A text that the index has in part.
 pub(crate) struct PartialText {
@@ -20,17 +20,17 @@ pub(crate) struct PartialText {
 }
 
 /// The number through which messages are in the index, or among the pending ones.
-pub(crate) fn through(db: &Connection) -> SqlResult<EventNumber> {
+pub(crate) fn through(db: &SqlConnection) -> SqlResult<EventNumber> {
     db.prepare_cached(THROUGH)?.query_row([], |row| row.get(0).map(number))
 }
 
 /// Stores the number through which messages are in the index.
-pub(crate) fn set_through(db: &Connection, through: EventNumber) -> SqlResult<()> {
+pub(crate) fn set_through(db: &SqlConnection, through: EventNumber) -> SqlResult<()> {
     db.prepare_cached(SET_THROUGH)?.run([sql(through)])
 }
 
 /// Records that an answer was published, which may be after later messages were indexed.
-pub(crate) fn published(db: &Connection, message: EventNumber) -> SqlResult<()> {
+pub(crate) fn published(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
     if db.is_server() {
         return Ok(());
     }
@@ -38,7 +38,7 @@ pub(crate) fn published(db: &Connection, message: EventNumber) -> SqlResult<()> 
 }
 
 /// Records that a message will have this content. Call it before the message is updated.
-pub(crate) fn will_update(db: &Connection, message: EventNumber, content: &str) -> SqlResult<()> {
+pub(crate) fn will_update(db: &SqlConnection, message: EventNumber, content: &str) -> SqlResult<()> {
     if db.is_server() {
         return Ok(());
     }
@@ -50,7 +50,7 @@ pub(crate) fn will_update(db: &Connection, message: EventNumber, content: &str) 
 }
 
 /// Records that a message will be deleted. Call it before its row is.
-pub(crate) fn will_delete(db: &Connection, message: EventNumber) -> SqlResult<()> {
+pub(crate) fn will_delete(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
     if db.is_server() {
         return Ok(());
     }
@@ -58,13 +58,13 @@ pub(crate) fn will_delete(db: &Connection, message: EventNumber) -> SqlResult<()
     end_pending(db, sql(message))
 }
 
-fn remove_one(db: &Connection, message: EventNumber) -> SqlResult<()> {
+fn remove_one(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
     db.prepare_cached(REMOVE_ONE)?.run([sql(message)])?;
     db.prepare_cached(REMOVE_BEGINNING_OF_ONE)?.run([sql(message)])
 }
 
 /// Records that the messages of a conversation through number `last` will be purged.
-pub(crate) fn will_purge(db: &Connection, conversation: i64, last: i64) -> SqlResult<()> {
+pub(crate) fn will_purge(db: &SqlConnection, conversation: i64, last: i64) -> SqlResult<()> {
     if db.is_server() {
         return Ok(());
     }
@@ -74,47 +74,47 @@ pub(crate) fn will_purge(db: &Connection, conversation: i64, last: i64) -> SqlRe
 }
 
 /// The first pending message.
-pub(crate) fn first_pending(db: &Connection) -> SqlResult<Option<PartialText>> {
+pub(crate) fn first_pending(db: &SqlConnection) -> SqlResult<Option<PartialText>> {
     db.prepare_cached(FIRST_PENDING)?.query_row([], partial_text).optional()
 }
 
 /// Records how many bytes of a pending message the index has.
-pub(crate) fn set_pending(db: &Connection, message: i64, done: usize) -> SqlResult<()> {
+pub(crate) fn set_pending(db: &SqlConnection, message: i64, done: usize) -> SqlResult<()> {
     db.prepare_cached(SET_PENDING)?.run(params![message, done as i64])
 }
 
 /// Records that the index has a message as a whole.
-pub(crate) fn end_pending(db: &Connection, message: i64) -> SqlResult<()> {
+pub(crate) fn end_pending(db: &SqlConnection, message: i64) -> SqlResult<()> {
     db.prepare_cached(END_PENDING)?.run([message])
 }
 
 /// The first text to remove, from number `from` on.
-pub(crate) fn first_removal(db: &Connection, from: i64) -> SqlResult<Option<PartialText>> {
+pub(crate) fn first_removal(db: &SqlConnection, from: i64) -> SqlResult<Option<PartialText>> {
     db.prepare_cached(FIRST_REMOVAL)?.query_row([from], partial_text).optional()
 }
 
 /// Records how many bytes of a text are removed.
-pub(crate) fn set_removal(db: &Connection, message: i64, done: usize) -> SqlResult<()> {
+pub(crate) fn set_removal(db: &SqlConnection, message: i64, done: usize) -> SqlResult<()> {
     db.prepare_cached(SET_REMOVAL)?.run(params![message, done as i64])
 }
 
 /// Records that a text is removed as a whole.
-pub(crate) fn end_removal(db: &Connection, message: i64) -> SqlResult<()> {
+pub(crate) fn end_removal(db: &SqlConnection, message: i64) -> SqlResult<()> {
     db.prepare_cached(END_REMOVAL)?.run([message])
 }
 
 /// Adds the words of a text to those that the index has for a message.
-pub(crate) fn add(db: &Connection, message: i64, text: &str) -> SqlResult<()> {
+pub(crate) fn add(db: &SqlConnection, message: i64, text: &str) -> SqlResult<()> {
     db.prepare_cached(ADD)?.run(params![message, text])
 }
 
 /// Removes the words of a text from those that the index has for a message.
-pub(crate) fn remove(db: &Connection, message: i64, text: &str) -> SqlResult<()> {
+pub(crate) fn remove(db: &SqlConnection, message: i64, text: &str) -> SqlResult<()> {
     db.prepare_cached(REMOVE)?.run(params![message, text])
 }
 
 /// Merges segments of the index, about `pages` of it. Returns whether there was anything to merge.
-pub(crate) fn merge(db: &Connection, pages: usize) -> SqlResult<bool> {
+pub(crate) fn merge(db: &SqlConnection, pages: usize) -> SqlResult<bool> {
     let before = db.sqlite().total_changes();
     db.prepare_cached(MERGE)?.run([pages as i64])?;
     // The statement itself counts as a change (section 6.7 of the documentation of FTS5).

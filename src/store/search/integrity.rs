@@ -1,7 +1,7 @@
 //! Whether the index has exactly the words that it should have.
 
 use crate::store::search::tokenizer::Tokenizer;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ impl WordPairs {
 }
 
 /// Whether the index has the words of the texts that it should have, and no others.
-pub(crate) fn is_consistent(db: &Connection) -> SqlResult<bool> {
+pub(crate) fn is_consistent(db: &SqlConnection) -> SqlResult<bool> {
     let indexed = indexed_words(db.sqlite())?;
     let (tokenizer, mut expected) = (Tokenizer::new(db)?, WordPairs::default());
     let mut statement = db.prepare_cached(EXPECTED_TEXTS)?;

@@ -209,10 +209,11 @@ fn push_line(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sql::Connection;
+    use crate::store::sql::SqlConnection;
 
     fn search(terms: &[(&str, bool, bool)]) -> (Tokenizer, SearchWords) {
-        let tokenizer = Tokenizer::new(&Connection::Sqlite(rusqlite::Connection::open_in_memory().unwrap())).unwrap();
+        let tokenizer =
+            Tokenizer::new(&SqlConnection::Sqlite(rusqlite::Connection::open_in_memory().unwrap())).unwrap();
         let terms: Vec<SearchTerm> = terms
             .iter()
             .map(|(words, is_prefix, is_excluded)| SearchTerm {

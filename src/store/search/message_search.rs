@@ -23,7 +23,7 @@ use crate::store::search::index;
 use crate::store::search::matching::SearchWords;
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::tables::{conversations, messages, workspaces};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -240,7 +240,7 @@ impl MessageSearch {
     }
 
     /// The expression for the words of the search.
-    fn expression(&mut self, db: &Connection, budget: &mut StepBudget) -> SqlResult<&SearchExpression> {
+    fn expression(&mut self, db: &SqlConnection, budget: &mut StepBudget) -> SqlResult<&SearchExpression> {
         let expression = match self.expression.take() {
             Some(expression) => expression,
             None => {
@@ -314,7 +314,7 @@ impl MessageSearch {
     /// Selects a window of the index below a number, within scopes if there are any.
     fn select(
         &mut self,
-        db: &Connection,
+        db: &SqlConnection,
         scopes: Option<&Operand>,
         below: i64,
         budget: &mut StepBudget,
@@ -397,7 +397,7 @@ impl MessageSearch {
     /// Whether the text of a message matches.
     fn matches(
         &self,
-        db: &Connection,
+        db: &SqlConnection,
         tokenizer: &Tokenizer,
         message: i64,
         budget: &mut StepBudget,
@@ -470,7 +470,7 @@ fn filter_of(snapshot: &ReadTransaction<'_>, user: i64, search: &Search) -> Sear
 }
 
 /// The messages of the window that ends before `below`, and does not begin before `least`.
-fn all_candidates(db: &Connection, below: i64, least: i64) -> SqlResult<Candidates> {
+fn all_candidates(db: &SqlConnection, below: i64, least: i64) -> SqlResult<Candidates> {
     let from = below.saturating_sub(MESSAGES_WITHOUT_OPERANDS).max(least);
     let mut statement = db.prepare_cached(ALL_CANDIDATES)?;
     let numbers = statement.query_map([below, from], |row| row.get(0))?.collect::<SqlResult<Vec<i64>>>()?;
@@ -528,7 +528,7 @@ fn next_scopes(
 
 /// What the caller may see, within the filter of a search.
 struct CallerAccess<'a> {
-    db: &'a Connection,
+    db: &'a SqlConnection,
     user: i64,
     filter: SearchFilter,
     /// Conversations of which this is known in this step.

@@ -7,7 +7,7 @@ use crate::domain::id::EventNumber;
 use crate::store::search::index::{self, PartialText};
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl SearchIndexing {
     }
 
     /// Runs one step inside an open transaction. `head` is the newest number.
-    pub(crate) fn step(&mut self, db: &Connection, head: EventNumber) -> SqlResult<()> {
+    pub(crate) fn step(&mut self, db: &SqlConnection, head: EventNumber) -> SqlResult<()> {
         let through = index::through(db)?;
         // New messages leave room for other texts, if there may be any.
         let reserved = if self.has_more { SEARCH_STEP_BYTES_MAX - NEW_TEXT_BYTES_MAX } else { 0 };
@@ -106,7 +106,7 @@ struct StepBytes {
 impl StepBytes {
     /// The next part of a text of which `done` bytes are done; `None` if the step has room for less than a word of it. A part ends
     /// after a word. The first part of a step has at least one, so it is longer than a step if the word is.
-    fn part(&mut self, db: &Connection, text: &str, done: usize) -> SqlResult<Option<Range<usize>>> {
+    fn part(&mut self, db: &SqlConnection, text: &str, done: usize) -> SqlResult<Option<Range<usize>>> {
         // The place is from a row, which may be damaged.
         let rest = text.get(done..).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, done as i64))?;
         let left = self.left;
@@ -134,7 +134,7 @@ impl StepBytes {
 /// Adds the messages after `through` in order. A text that is too long for the step becomes pending. Returns the number through which
 /// messages are added.
 fn add_new(
-    db: &Connection,
+    db: &SqlConnection,
     mut through: EventNumber,
     head: EventNumber,
     budget: &mut StepBytes,
@@ -171,7 +171,7 @@ fn add_new(
 }
 
 /// Adds parts of the pending messages. Returns whether more are left.
-fn add_pending(db: &Connection, budget: &mut StepBytes) -> SqlResult<bool> {
+fn add_pending(db: &SqlConnection, budget: &mut StepBytes) -> SqlResult<bool> {
     while let Some(PartialText { number, done, text }) = index::first_pending(db)? {
         if budget.left == 0 {
             return Ok(true);
@@ -190,7 +190,7 @@ fn add_pending(db: &Connection, budget: &mut StepBytes) -> SqlResult<bool> {
 }
 
 /// Removes parts of texts. Returns whether more are left.
-fn remove_texts(db: &Connection, budget: &mut StepBytes) -> SqlResult<bool> {
+fn remove_texts(db: &SqlConnection, budget: &mut StepBytes) -> SqlResult<bool> {
     while let Some(removal) = index::first_removal(db, 0)? {
         if budget.left == 0 {
             return Ok(true);
@@ -200,7 +200,7 @@ fn remove_texts(db: &Connection, budget: &mut StepBytes) -> SqlResult<bool> {
     Ok(false)
 }
 
-fn remove_part(db: &Connection, removal: &PartialText, budget: &mut StepBytes) -> SqlResult<()> {
+fn remove_part(db: &SqlConnection, removal: &PartialText, budget: &mut StepBytes) -> SqlResult<()> {
     let Some(part) = budget.part(db, &removal.text, removal.done)? else { return Ok(()) };
     let end = part.end;
     index::remove(db, removal.number, &removal.text[part])?;

@@ -4,7 +4,7 @@
 //! Texts that are not indexed yet, phrases and snippets need the words of a text in order. The tokenizer of SQLite itself returns
 //! them, so they are the words of the index.
 
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use rusqlite::{Error, ffi};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::{ControlFlow, Range};
@@ -32,7 +32,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Fails if memory is exhausted.
-    pub(crate) fn new(db: &Connection) -> SqlResult<Tokenizer> {
+    pub(crate) fn new(db: &SqlConnection) -> SqlResult<Tokenizer> {
         Ok(Tokenizer::of_sqlite(db.sqlite())?)
     }
 

@@ -20,7 +20,7 @@ use rusqlite::types::{FromSql, ValueRef};
 use std::collections::VecDeque;
 
 /// A connection to a database.
-pub(crate) enum Connection {
+pub(crate) enum SqlConnection {
     /// An open SQLite database.
     Sqlite(rusqlite::Connection),
     /// A session with a PostgreSQL server.
@@ -28,67 +28,67 @@ pub(crate) enum Connection {
     Postgres(Session),
 }
 
-impl Connection {
+impl SqlConnection {
     /// The SQLite database. Call it only where no other engine can be.
     pub(crate) fn sqlite(&self) -> &rusqlite::Connection {
         match self {
-            Connection::Sqlite(db) => db,
+            SqlConnection::Sqlite(db) => db,
             #[cfg(feature = "cluster")]
-            Connection::Postgres(_) => panic!("the database is on a server"),
+            SqlConnection::Postgres(_) => panic!("the database is on a server"),
         }
     }
 
-    /// As [`Connection::sqlite`].
+    /// As [`SqlConnection::sqlite`].
     pub(crate) fn sqlite_mut(&mut self) -> &mut rusqlite::Connection {
         match self {
-            Connection::Sqlite(db) => db,
+            SqlConnection::Sqlite(db) => db,
             #[cfg(feature = "cluster")]
-            Connection::Postgres(_) => panic!("the database is on a server"),
+            SqlConnection::Postgres(_) => panic!("the database is on a server"),
         }
     }
 
     /// Whether the database is on a server.
     pub(crate) fn is_server(&self) -> bool {
         match self {
-            Connection::Sqlite(_) => false,
+            SqlConnection::Sqlite(_) => false,
             #[cfg(feature = "cluster")]
-            Connection::Postgres(_) => true,
+            SqlConnection::Postgres(_) => true,
         }
     }
 
     /// Whether no transaction is open.
     pub(crate) fn is_idle(&self) -> bool {
         match self {
-            Connection::Sqlite(db) => db.is_autocommit(),
+            SqlConnection::Sqlite(db) => db.is_autocommit(),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.is_idle(),
+            SqlConnection::Postgres(session) => session.is_idle(),
         }
     }
 
     /// Begins a transaction that may write. On a server, the writer's turns do this.
     pub(crate) fn begin(&self) -> SqlResult<()> {
         match self {
-            Connection::Sqlite(_) => self.prepare_cached("BEGIN IMMEDIATE")?.run([]),
+            SqlConnection::Sqlite(_) => self.prepare_cached("BEGIN IMMEDIATE")?.run([]),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.begin("BEGIN"),
+            SqlConnection::Postgres(session) => session.begin("BEGIN"),
         }
     }
 
     /// Begins a transaction that reads. Its first read fixes its snapshot.
     pub(crate) fn begin_snapshot(&self) -> SqlResult<()> {
         match self {
-            Connection::Sqlite(_) => self.prepare_cached("BEGIN")?.run([]),
+            SqlConnection::Sqlite(_) => self.prepare_cached("BEGIN")?.run([]),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            SqlConnection::Postgres(session) => session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         }
     }
 
     /// Commits the open transaction.
     pub(crate) fn commit(&self) -> SqlResult<()> {
         match self {
-            Connection::Sqlite(_) => self.prepare_cached("COMMIT")?.run([]),
+            SqlConnection::Sqlite(_) => self.prepare_cached("COMMIT")?.run([]),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.commit(),
+            SqlConnection::Postgres(session) => session.commit(),
         }
     }
 
@@ -96,18 +96,18 @@ impl Connection {
     pub(crate) fn roll_back(&self) -> SqlResult<()> {
         match self {
             _ if self.is_idle() => Ok(()),
-            Connection::Sqlite(db) => Ok(db.execute_batch("ROLLBACK")?),
+            SqlConnection::Sqlite(db) => Ok(db.execute_batch("ROLLBACK")?),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.roll_back(),
+            SqlConnection::Postgres(session) => session.roll_back(),
         }
     }
 
     /// A statement, which stays prepared as long as the connection is open.
     pub(crate) fn prepare_cached(&self, sql: &str) -> SqlResult<Statement<'_>> {
         match self {
-            Connection::Sqlite(db) => Ok(Statement::Sqlite(db.prepare_cached(sql)?)),
+            SqlConnection::Sqlite(db) => Ok(Statement::Sqlite(db.prepare_cached(sql)?)),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => Ok(Statement::Postgres(session, sql.into())),
+            SqlConnection::Postgres(session) => Ok(Statement::Postgres(session, sql.into())),
         }
     }
 
@@ -132,9 +132,9 @@ impl Connection {
     /// Executes statements without parameters.
     pub(crate) fn execute_batch(&self, sql: &str) -> SqlResult<()> {
         match self {
-            Connection::Sqlite(db) => Ok(db.execute_batch(sql)?),
+            SqlConnection::Sqlite(db) => Ok(db.execute_batch(sql)?),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.run_batch(sql),
+            SqlConnection::Postgres(session) => session.run_batch(sql),
         }
     }
 }
@@ -172,12 +172,12 @@ impl Statement<'_> {
     }
 
     /// The rows of a query.
-    pub(crate) fn query(&mut self, params: impl Params) -> SqlResult<Rows<'_>> {
+    pub(crate) fn query(&mut self, params: impl Params) -> SqlResult<SqlRows<'_>> {
         match self {
-            Statement::Sqlite(statement) => Ok(Rows::Sqlite(statement.query(params)?)),
+            Statement::Sqlite(statement) => Ok(SqlRows::Sqlite(statement.query(params)?)),
             #[cfg(feature = "cluster")]
             Statement::Postgres(session, sql) => {
-                Ok(Rows::Postgres { rows: session.run(sql, values_of(&params)?)?.0.into(), current: None })
+                Ok(SqlRows::Postgres { rows: session.run(sql, values_of(&params)?)?.0.into(), current: None })
             }
         }
     }
@@ -229,7 +229,7 @@ impl Statement<'_> {
 }
 
 /// The rows of a query.
-pub(crate) enum Rows<'s> {
+pub(crate) enum SqlRows<'s> {
     /// Of SQLite, which finds each row when it is asked for.
     Sqlite(rusqlite::Rows<'s>),
     /// Of a server, which has sent all of them.
@@ -242,13 +242,13 @@ pub(crate) enum Rows<'s> {
     },
 }
 
-impl Rows<'_> {
+impl SqlRows<'_> {
     /// The next row, if any.
     pub(crate) fn next(&mut self) -> SqlResult<Option<Row<'_>>> {
         match self {
-            Rows::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
+            SqlRows::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
             #[cfg(feature = "cluster")]
-            Rows::Postgres { rows, current } => {
+            SqlRows::Postgres { rows, current } => {
                 *current = rows.pop_front();
                 Ok(current.as_ref().map(Row::Postgres))
             }
@@ -258,7 +258,7 @@ impl Rows<'_> {
 
 /// The values made of the rows of a query.
 pub(crate) struct MappedRows<'s, F> {
-    rows: Rows<'s>,
+    rows: SqlRows<'s>,
     read: F,
 }
 

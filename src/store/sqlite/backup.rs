@@ -49,7 +49,7 @@ pub(crate) fn backup(source: &Path, target: &Path, progress: ProgressReport<'_>)
 
 /// Copies a snapshot of `db` into a file that needs no log, and returns the newest event number in it.
 pub(crate) fn copy(
-    db: &sql::Connection,
+    db: &sql::SqlConnection,
     source: &Path,
     file: &AtomicFile,
     progress: ProgressReport<'_>,

@@ -52,7 +52,10 @@ pub(crate) enum Durability {
 /// # Errors
 /// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version. The file is then
 /// unchanged.
-pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(sql::Connection, DatabaseMeta), OpenError> {
+pub(crate) fn open_writing(
+    path: &Path,
+    durability: Durability,
+) -> Result<(sql::SqlConnection, DatabaseMeta), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -66,14 +69,14 @@ pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(sql::
     set_up_writing(&db, durability).map_err(failed)?;
     schema::migrate(&mut db, path)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok((sql::Connection::Sqlite(db), meta))
+    Ok((sql::SqlConnection::Sqlite(db), meta))
 }
 
 /// Opens a database for a few changes while its writer may be running; `None` if the schema must be migrated first.
 ///
 /// # Errors
 /// As [`open_writing`], and if the log was removed while the database was in use.
-pub(crate) fn open_shared(file: &Path) -> Result<Option<(sql::Connection, DatabaseMeta)>, OpenError> {
+pub(crate) fn open_shared(file: &Path) -> Result<Option<(sql::SqlConnection, DatabaseMeta)>, OpenError> {
     reject_removed_log(file)?;
     let failed = |error: rusqlite::Error| OpenError::of(file, &error);
     let flags =
@@ -93,14 +96,14 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(sql::Connection, Databa
     // Only the server runs checkpoints, because only it detects when a checkpoint is not allowed (`write::checkpoint`).
     db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok(Some((sql::Connection::Sqlite(db), meta)))
+    Ok(Some((sql::SqlConnection::Sqlite(db), meta)))
 }
 
 /// Opens a database for reading. A writer must have created it.
 ///
 /// # Errors
 /// As [`open_shared`], and if the database is empty.
-pub(crate) fn open_reading(path: &Path) -> Result<(sql::Connection, DatabaseMeta), OpenError> {
+pub(crate) fn open_reading(path: &Path) -> Result<(sql::SqlConnection, DatabaseMeta), OpenError> {
     reject_removed_log(path)?;
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags =
@@ -114,7 +117,7 @@ pub(crate) fn open_reading(path: &Path) -> Result<(sql::Connection, DatabaseMeta
     keep_statements(&db).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok((sql::Connection::Sqlite(db), meta))
+    Ok((sql::SqlConnection::Sqlite(db), meta))
 }
 
 /// Sets the size of a connection's page cache. A transaction that changes more pages writes them to the log early.

@@ -6,7 +6,7 @@
 
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::store::error::OpenError;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::sqlite::checkpoint::{self, WriteAheadLog};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::log_index::IndexHeader;
@@ -33,7 +33,10 @@ impl OpenDatabase {
     ///
     /// # Errors
     /// As [`connection::open_writing`].
-    pub(crate) fn open(path: &Path, is_temporary: bool) -> Result<(OpenDatabase, Connection, DatabaseMeta), OpenError> {
+    pub(crate) fn open(
+        path: &Path,
+        is_temporary: bool,
+    ) -> Result<(OpenDatabase, SqlConnection, DatabaseMeta), OpenError> {
         let durability = if is_temporary { Durability::None } else { Durability::Full };
         let (mut db, meta) = connection::open_writing(path, durability)?;
         let files = if is_temporary { None } else { Some(open_files(path)?) };
@@ -100,7 +103,7 @@ impl OpenDatabase {
     ///
     /// # Errors
     /// Fails if the database cannot be written to. A transaction may then be open.
-    pub(crate) fn probe(&mut self, db: &Connection) -> SqlResult<()> {
+    pub(crate) fn probe(&mut self, db: &SqlConnection) -> SqlResult<()> {
         db.sqlite().busy_timeout(Duration::ZERO)?;
         let probed = [PROBE_FILL, PROBE_EMPTY].iter().try_for_each(|statements| {
             self.prepare(db.sqlite())?;
@@ -115,7 +118,7 @@ impl OpenDatabase {
 
     /// Runs a last checkpoint, without waiting for readers, and closes the database. The checkpoint only saves work at the
     /// next start.
-    pub(crate) fn close(self, db: Connection) {
+    pub(crate) fn close(self, db: SqlConnection) {
         let is_replaced = |log| matches!(log, LogState::Replaced | LogState::Overwritten);
         if self.find_displaced(db.sqlite()).is_err_and(|displaced| is_replaced(displaced.log)) {
             log::warn!("the last checkpoint is omitted, because the write-ahead log was replaced or overwritten");

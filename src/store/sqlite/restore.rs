@@ -132,7 +132,7 @@ impl RestoreTarget {
 /// # Errors
 /// Fails if the file cannot be written, or if no numbers are left.
 pub(crate) fn start_timeline(
-    db: sql::Connection,
+    db: sql::SqlConnection,
     path: &Path,
     known: EventNumber,
     now: WallTime,

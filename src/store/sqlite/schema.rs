@@ -578,17 +578,17 @@ mod tests {
     }
 
     /// A database of version 3 with the rows that `rows` inserts, migrated to the present version.
-    fn migrated_from_version_3(directory: &TempDir, rows: &str) -> sql::Connection {
+    fn migrated_from_version_3(directory: &TempDir, rows: &str) -> sql::SqlConnection {
         let path = directory.file("a.db");
         let mut db = Connection::open(&path).unwrap();
         db.pragma_update(None, "foreign_keys", true).unwrap();
         run_steps(&mut db, &path, &[VERSION_3]).unwrap();
         db.execute_batch(rows).unwrap();
         run_steps(&mut db, &path, MIGRATIONS).unwrap();
-        sql::Connection::Sqlite(db)
+        sql::SqlConnection::Sqlite(db)
     }
 
-    fn assert_consistent(db: &sql::Connection) {
+    fn assert_consistent(db: &sql::SqlConnection) {
         let findings = integrity::rows(db, |_, _| {});
         assert!(findings.is_empty(), "{findings:?}");
     }

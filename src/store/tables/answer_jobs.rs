@@ -11,18 +11,18 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::responder::ResponderKind;
 use crate::store::rules::records::{NewJobRow, OpenJob};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, EngineError, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{EngineError, OptionalRow, Row, SqlConnection, SqlResult, params};
 use std::sync::Arc;
 
 /// Inserts a job. Returns whether it is the first of its conversation.
-pub(crate) fn insert(db: &Connection, job: &NewJobRow) -> SqlResult<bool> {
+pub(crate) fn insert(db: &SqlConnection, job: &NewJobRow) -> SqlResult<bool> {
     let NewJobRow { key, message, responder, user } = job;
     db.prepare_cached(INSERT)?
         .query_row(params![sql(key.0), sql(*message), responder.as_str(), user.0], |row| row.get(0))
 }
 
 /// The job, unless it is closed or its message is deleted.
-pub(crate) fn find(db: &Connection, key: JobId) -> SqlResult<Option<OpenJob>> {
+pub(crate) fn find(db: &SqlConnection, key: JobId) -> SqlResult<Option<OpenJob>> {
     db.prepare_cached(FIND)?
         .query_row([sql(key.0)], |row| {
             Ok(OpenJob {
@@ -44,13 +44,13 @@ pub(crate) fn find(db: &Connection, key: JobId) -> SqlResult<Option<OpenJob>> {
 }
 
 /// The open job for a message.
-pub(crate) fn of_message(db: &Connection, message: EventNumber) -> SqlResult<Option<JobId>> {
+pub(crate) fn of_message(db: &SqlConnection, message: EventNumber) -> SqlResult<Option<JobId>> {
     db.prepare_cached(OF_MESSAGE)?.query_row([sql(message)], |row| Ok(JobId(number(row.get(0)?)))).optional()
 }
 
 /// The last open jobs of a conversation through `through`, in descending order.
 pub(crate) fn last_of_conversation(
-    db: &Connection,
+    db: &SqlConnection,
     conversation: EventNumber,
     through: JobId,
     limit: usize,
@@ -63,7 +63,7 @@ pub(crate) fn last_of_conversation(
 
 /// Stores the number and time of the answer's message, and whether the message has a row.
 pub(crate) fn set_answer(
-    db: &Connection,
+    db: &SqlConnection,
     key: JobId,
     (answer, at): (EventNumber, WallTime),
     is_begun: bool,
@@ -72,7 +72,7 @@ pub(crate) fn set_answer(
 }
 
 /// Closes a job, if it is open. Returns the job that is now the first of the conversation, if another was.
-pub(crate) fn delete(db: &Connection, ids: &IdKey, key: JobId) -> SqlResult<Option<AnswerJob>> {
+pub(crate) fn delete(db: &SqlConnection, ids: &IdKey, key: JobId) -> SqlResult<Option<AnswerJob>> {
     let deleted: Option<(i64, bool)> =
         db.prepare_cached(DELETE)?.query_row([sql(key.0)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((conversation, true)) = deleted else { return Ok(None) };
@@ -83,14 +83,14 @@ pub(crate) fn delete(db: &Connection, ids: &IdKey, key: JobId) -> SqlResult<Opti
 }
 
 /// Deletes the jobs of a conversation for messages through number `last`, which are about to be purged.
-pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> SqlResult<()> {
+pub(crate) fn delete_through(db: &SqlConnection, conversation: i64, last: i64) -> SqlResult<()> {
     db.prepare_cached(DELETE_THROUGH)?.run([conversation, last])
 }
 
 /// Jobs that are the first of their conversations: at most `per_user` of each user, and none of further users once there are
 /// `limit`. At most [`JOBS_EXAMINED_MAX`] rows are read.
 pub(crate) fn page(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     class: JobClass,
     range: JobRange,
@@ -133,7 +133,7 @@ pub(crate) fn page(
     Ok(page)
 }
 
-fn user_after(db: &Connection, is_model: bool, user: UserKey) -> SqlResult<Option<UserKey>> {
+fn user_after(db: &SqlConnection, is_model: bool, user: UserKey) -> SqlResult<Option<UserKey>> {
     db.prepare_cached(NEXT_USER)?.query_row(params![is_model, user.0], |row| Ok(UserKey(row.get(0)?))).optional()
 }
 

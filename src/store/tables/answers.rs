@@ -8,11 +8,11 @@ use crate::domain::id::EventNumber;
 use crate::domain::model::Status;
 use crate::store::rules::records::{EndedAnswerRow, LastAnswerRow};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::messages::status_code;
 
 /// Inserts an answer that has ended, as the last one to its message.
-pub(crate) fn insert(db: &Connection, row: &EndedAnswerRow<'_>) -> SqlResult<()> {
+pub(crate) fn insert(db: &SqlConnection, row: &EndedAnswerRow<'_>) -> SqlResult<()> {
     let tokens = row.usage.map(|usage| usage.tokens);
     db.prepare_cached(INSERT)?.run(params![
         sql(row.asked),
@@ -28,7 +28,7 @@ pub(crate) fn insert(db: &Connection, row: &EndedAnswerRow<'_>) -> SqlResult<()>
 }
 
 /// The last answer to a message, unless it is superseded.
-pub(crate) fn last(db: &Connection, asked: EventNumber) -> SqlResult<Option<LastAnswerRow>> {
+pub(crate) fn last(db: &SqlConnection, asked: EventNumber) -> SqlResult<Option<LastAnswerRow>> {
     let row = |row: Row<'_>| {
         let is_superseded = row.get::<i64>(1)? == status_code(Status::Superseded);
         let last = LastAnswerRow { attempt: row.get(0)?, answer: row.get::<Option<i64>>(2)?.map(number) };
@@ -38,7 +38,7 @@ pub(crate) fn last(db: &Connection, asked: EventNumber) -> SqlResult<Option<Last
 }
 
 /// Marks an answer as superseded, with its message, if that exists. Its error stays on the message alone.
-pub(crate) fn supersede(db: &Connection, asked: EventNumber, answer: &LastAnswerRow, at: WallTime) -> SqlResult<()> {
+pub(crate) fn supersede(db: &SqlConnection, asked: EventNumber, answer: &LastAnswerRow, at: WallTime) -> SqlResult<()> {
     let superseded = status_code(Status::Superseded);
     db.prepare_cached(SUPERSEDE)?.run(params![sql(asked), answer.attempt, superseded])?;
     if let Some(message) = answer.answer {
@@ -48,12 +48,12 @@ pub(crate) fn supersede(db: &Connection, asked: EventNumber, answer: &LastAnswer
 }
 
 /// Deletes the answers to a message.
-pub(crate) fn delete_of(db: &Connection, message: EventNumber) -> SqlResult<()> {
+pub(crate) fn delete_of(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
     db.prepare_cached(DELETE_ANSWERS)?.run([sql(message)])
 }
 
 /// Deletes the answers to the messages of a conversation through number `last`, which are about to be purged.
-pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> SqlResult<()> {
+pub(crate) fn delete_through(db: &SqlConnection, conversation: i64, last: i64) -> SqlResult<()> {
     db.prepare_cached(DELETE_ANSWERS_THROUGH)?.run([conversation, last])
 }
 

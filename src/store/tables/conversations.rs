@@ -5,11 +5,11 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId}
 use crate::domain::model::{Conversation, Metadata, Topic};
 use crate::store::rules::records::{ConversationAccess, ConversationUpdate, UserRef, WorkspaceRef};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use std::sync::Arc;
 
 /// The conversation that event `number` created, unless it or its workspace is deleted.
-pub(crate) fn access(db: &Connection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<ConversationAccess>> {
+pub(crate) fn access(db: &SqlConnection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<ConversationAccess>> {
     let found = db
         .prepare_cached(ACCESS)?
         .query_row([sql(number)], |row| {
@@ -29,14 +29,14 @@ pub(crate) fn access(db: &Connection, ids: &IdKey, number: EventNumber) -> SqlRe
 }
 
 /// The conversation of `access`.
-pub(crate) fn find(db: &Connection, ids: &IdKey, access: &ConversationAccess) -> SqlResult<Conversation> {
+pub(crate) fn find(db: &SqlConnection, ids: &IdKey, access: &ConversationAccess) -> SqlResult<Conversation> {
     db.prepare_cached(FIND)?
         .query_row([sql(access.number)], |row| read(row, ids, access.workspace.id, access.participant_ids()))
 }
 
 /// Conversation `number` of a workspace, unless it is deleted.
 pub(crate) fn item(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     workspace: &WorkspaceRef,
     number: EventNumber,
@@ -49,7 +49,7 @@ pub(crate) fn item(
 }
 
 /// Inserts a conversation, its state and its participants, who join by the event that creates it.
-pub(crate) fn insert(db: &Connection, access: &ConversationAccess, conversation: &Conversation) -> SqlResult<()> {
+pub(crate) fn insert(db: &SqlConnection, access: &ConversationAccess, conversation: &Conversation) -> SqlResult<()> {
     db.prepare_cached(
         "INSERT INTO conversations (number, workspace, topic, metadata, created_at, responder) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -73,7 +73,7 @@ pub(crate) fn insert(db: &Connection, access: &ConversationAccess, conversation:
 }
 
 pub(crate) fn update(
-    db: &Connection,
+    db: &SqlConnection,
     access: &ConversationAccess,
     topic: &Topic,
     metadata: &Metadata,
@@ -83,7 +83,7 @@ pub(crate) fn update(
 }
 
 /// Applies the changes of one transaction to a conversation's state.
-pub(crate) fn update_state(db: &Connection, number: EventNumber, update: &ConversationUpdate) -> SqlResult<()> {
+pub(crate) fn update_state(db: &SqlConnection, number: EventNumber, update: &ConversationUpdate) -> SqlResult<()> {
     db.prepare_cached(UPDATE_STATE)?.run(params![
         sql(number),
         update.messages_added,
@@ -93,18 +93,18 @@ pub(crate) fn update_state(db: &Connection, number: EventNumber, update: &Conver
 }
 
 /// Subtracts a deleted message from a conversation's state. The pending updates of the transaction must be written before.
-pub(crate) fn count_message_out(db: &Connection, number: EventNumber, at: WallTime) -> SqlResult<()> {
+pub(crate) fn count_message_out(db: &SqlConnection, number: EventNumber, at: WallTime) -> SqlResult<()> {
     db.prepare_cached(COUNT_MESSAGE_OUT)?.run(params![sql(number), at.0])
 }
 
 /// Marks a conversation as deleted by event `by`. From this commit on, it and its content are invisible.
-pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber) -> SqlResult<()> {
+pub(crate) fn mark_deleted(db: &SqlConnection, number: EventNumber, by: EventNumber) -> SqlResult<()> {
     db.prepare_cached("UPDATE conversations SET deleted = ?2 WHERE number = ?1")?.run([sql(number), sql(by)])
 }
 
 /// Inserts a participant, who sees the events after `since`. `ordinal` orders the users who join by the same event.
 pub(crate) fn insert_participant(
-    db: &Connection,
+    db: &SqlConnection,
     conversation: EventNumber,
     user: i64,
     since: EventNumber,
@@ -114,11 +114,11 @@ pub(crate) fn insert_participant(
         .run(params![sql(conversation), user, sql(since), ordinal as i64])
 }
 
-pub(crate) fn delete_participant(db: &Connection, conversation: EventNumber, user: i64) -> SqlResult<()> {
+pub(crate) fn delete_participant(db: &SqlConnection, conversation: EventNumber, user: i64) -> SqlResult<()> {
     db.prepare_cached("DELETE FROM participants WHERE conversation = ?1 AND user = ?2")?.run([sql(conversation), user])
 }
 
-fn participants(db: &Connection, conversation: EventNumber) -> SqlResult<Vec<UserRef>> {
+fn participants(db: &SqlConnection, conversation: EventNumber) -> SqlResult<Vec<UserRef>> {
     let mut statement = db.prepare_cached(PARTICIPANTS)?;
     let rows = statement.query_map([sql(conversation)], |row| {
         Ok(UserRef { key: row.get(0)?, id: UserId::new_unchecked(row.get::<Arc<str>>(1)?) })

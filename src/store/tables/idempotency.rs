@@ -6,10 +6,10 @@ use crate::domain::id::EventNumber;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::StoredResponse;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 
 /// The response that is stored under the user's key, unless it has expired at `now`.
-pub(crate) fn find(db: &Connection, user: i64, key: &str, now: AgeTime) -> SqlResult<Option<StoredResponse>> {
+pub(crate) fn find(db: &SqlConnection, user: i64, key: &str, now: AgeTime) -> SqlResult<Option<StoredResponse>> {
     db.prepare_cached(FIND)?
         .query_row(params![user, key, expired_through(now).0], |row| {
             Ok(StoredResponse {
@@ -23,7 +23,7 @@ pub(crate) fn find(db: &Connection, user: i64, key: &str, now: AgeTime) -> SqlRe
 
 /// Stores a response, in place of an expired response under the same key.
 pub(crate) fn store(
-    db: &Connection,
+    db: &SqlConnection,
     user: i64,
     request: &Idempotency,
     number: Option<EventNumber>,
@@ -39,7 +39,7 @@ pub(crate) fn store(
 }
 
 /// Deletes at most `rows_max` responses that have expired at `now`. Returns the number of deleted rows.
-pub(crate) fn purge(db: &Connection, now: AgeTime, rows_max: usize) -> SqlResult<usize> {
+pub(crate) fn purge(db: &SqlConnection, now: AgeTime, rows_max: usize) -> SqlResult<usize> {
     db.prepare_cached(PURGE)?.execute(params![expired_through(now).0, rows_max as i64])
 }
 

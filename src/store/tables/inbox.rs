@@ -8,9 +8,9 @@
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::InboxWatermark;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 
-pub(crate) fn load_watermark(db: &Connection) -> SqlResult<InboxWatermark> {
+pub(crate) fn load_watermark(db: &SqlConnection) -> SqlResult<InboxWatermark> {
     db.prepare_cached(WATERMARK)?.query_row([], |row| {
         Ok(InboxWatermark {
             flushed_through: number(row.get(0)?),
@@ -20,7 +20,7 @@ pub(crate) fn load_watermark(db: &Connection) -> SqlResult<InboxWatermark> {
     })
 }
 
-pub(crate) fn store_watermark(db: &Connection, watermark: &InboxWatermark) -> SqlResult<()> {
+pub(crate) fn store_watermark(db: &SqlConnection, watermark: &InboxWatermark) -> SqlResult<()> {
     db.prepare_cached(SET_WATERMARK)?.run([
         sql(watermark.flushed_through),
         sql(watermark.flushing_through),
@@ -77,7 +77,7 @@ impl InboxChunk {
 
 /// Appends numbers to a user's inbox. All of them must be greater than the numbers in it. The newest chunk of each user grows
 /// in the table `inbox_open`, in which the chunks of many users share a page. Full chunks in `inbox` are never written again.
-pub(crate) fn append(db: &Connection, user: i64, numbers: &[EventNumber], chunk_bytes_max: usize) -> SqlResult<()> {
+pub(crate) fn append(db: &SqlConnection, user: i64, numbers: &[EventNumber], chunk_bytes_max: usize) -> SqlResult<()> {
     let mut open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
     for number in numbers {
         match &mut open {
@@ -92,12 +92,12 @@ pub(crate) fn append(db: &Connection, user: i64, numbers: &[EventNumber], chunk_
     open.map_or(Ok(()), |open| write(db, SET_OPEN_CHUNK, user, &open))
 }
 
-fn write(db: &Connection, statement: &str, user: i64, chunk: &InboxChunk) -> SqlResult<()> {
+fn write(db: &SqlConnection, statement: &str, user: i64, chunk: &InboxChunk) -> SqlResult<()> {
     db.prepare_cached(statement)?.run(params![user, sql(chunk.first), sql(chunk.last), chunk.deltas])
 }
 
 /// The chunk that contains the first number of a user after `after`.
-pub(crate) fn chunk_after(db: &Connection, user: i64, after: EventNumber) -> SqlResult<Option<InboxChunk>> {
+pub(crate) fn chunk_after(db: &SqlConnection, user: i64, after: EventNumber) -> SqlResult<Option<InboxChunk>> {
     let open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
     let Some(open) = open.filter(|open| open.last > after) else { return Ok(None) };
     if open.first <= after {

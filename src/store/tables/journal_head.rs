@@ -4,15 +4,15 @@ use crate::base::time::WallTime;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 
-pub(crate) fn load(db: &Connection) -> SqlResult<JournalHead> {
+pub(crate) fn load(db: &SqlConnection) -> SqlResult<JournalHead> {
     db.prepare_cached(LOAD)?.query_row([], |row| {
         Ok(JournalHead { number: number(row.get(0)?), at: WallTime(row.get(1)?), age: AgeTime(row.get(2)?) })
     })
 }
 
-pub(crate) fn store(db: &Connection, head: JournalHead) -> SqlResult<()> {
+pub(crate) fn store(db: &SqlConnection, head: JournalHead) -> SqlResult<()> {
     db.prepare_cached(STORE)?.run(params![sql(head.number), head.at.0, head.age.0])
 }
 

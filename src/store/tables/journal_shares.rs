@@ -7,7 +7,7 @@
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::JournalStats;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 
 /// What a bound of retention counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) enum ShareMeasure {
 
 /// Adds to the share of a workspace. The same must be added to that of its owner.
 pub(crate) fn add_to_workspace(
-    db: &Connection,
+    db: &SqlConnection,
     workspace: EventNumber,
     owner: i64,
     added: JournalStats,
@@ -29,12 +29,12 @@ pub(crate) fn add_to_workspace(
 }
 
 /// Adds to the share of an owner.
-pub(crate) fn add_to_owner(db: &Connection, owner: i64, added: JournalStats) -> SqlResult<()> {
+pub(crate) fn add_to_owner(db: &SqlConnection, owner: i64, added: JournalStats) -> SqlResult<()> {
     db.prepare_cached(ADD_TO_OWNER)?.run(params![owner, added.events, added.bytes])
 }
 
 /// Subtracts from the share of a workspace, and from that of its owner.
-pub(crate) fn subtract(db: &Connection, workspace: EventNumber, removed: JournalStats) -> SqlResult<()> {
+pub(crate) fn subtract(db: &SqlConnection, workspace: EventNumber, removed: JournalStats) -> SqlResult<()> {
     if removed == JournalStats::default() {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub(crate) fn subtract(db: &Connection, workspace: EventNumber, removed: Journal
 }
 
 /// The largest workspace of the owner who has most. Of equal ones, the oldest.
-pub(crate) fn largest(db: &Connection, measure: ShareMeasure) -> SqlResult<Option<EventNumber>> {
+pub(crate) fn largest(db: &SqlConnection, measure: ShareMeasure) -> SqlResult<Option<EventNumber>> {
     let statement = match measure {
         ShareMeasure::Events => LARGEST_BY_EVENTS,
         ShareMeasure::Bytes => LARGEST_BY_BYTES,

@@ -6,11 +6,11 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::model::{AnswerSummary, Content, Message, Metadata, Role, Status, StoredPhase};
 use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
 use crate::store::sql::values::{decode, number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::reasoning;
 use std::sync::Arc;
 
-pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'_>) -> SqlResult<()> {
+pub(crate) fn insert(db: &SqlConnection, number: EventNumber, row: &NewMessageRow<'_>) -> SqlResult<()> {
     let message = row.message;
     db.prepare_cached(INSERT)?.run(params![
         sql(number),
@@ -35,19 +35,17 @@ pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'
 /// The event of each message, if the user with key `viewer` may see the message and it matches the filter of kinds and
 /// workspace.
 pub(crate) fn events(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     numbers: &[EventNumber],
     viewer: i64,
     (kinds, workspace): (KindSet, Option<EventNumber>),
 ) -> SqlResult<Vec<Option<Event>>> {
     let [input, output] = [EventKind::Input, EventKind::Output].map(|kind| i64::from(kinds.has(kind)));
-    let lists = numbers
-        .iter()
-        .map(|number| [Some(sql(*number)), Some(viewer), Some(input), Some(output), workspace.map(sql)]);
+    let lists =
+        numbers.iter().map(|number| [Some(sql(*number)), Some(viewer), Some(input), Some(output), workspace.map(sql)]);
     db.prepare_cached(FIND_VISIBLE)?.query_each(lists, |row| {
-        let uuid =
-            |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
+        let uuid = |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
         let conversation_id = ConversationId(uuid(12)?);
         let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
         Ok(Event {
@@ -66,7 +64,7 @@ pub(crate) fn events(
 
 /// Message `number`, if it exists. It must belong to `conversation_id`.
 pub(crate) fn find(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     number: EventNumber,
     conversation_id: ConversationId,
@@ -78,7 +76,7 @@ pub(crate) fn find(
 /// The message with this id, with the state of the answer to it, and with reasoning if `with_reasoning`; `None` if the message is
 /// deleted or not in this conversation.
 pub(crate) fn find_shown(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     id: MessageId,
@@ -95,7 +93,7 @@ pub(crate) fn find_shown(
 
 /// Message `number` as [`find_shown`] returns it. It must be in this conversation.
 pub(crate) fn shown_at(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     number: EventNumber,
@@ -106,7 +104,7 @@ pub(crate) fn shown_at(
 
 /// The message with this id and its number; `None` if the message is deleted or not in this conversation.
 pub(crate) fn find_in(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     id: MessageId,
@@ -122,7 +120,7 @@ pub(crate) fn find_in(
 /// The number of `id` as a cursor: the id of a message of the conversation, or of a deleted message of any conversation,
 /// because the conversation of a deleted message is unknown. `None` for every other id.
 pub(crate) fn cursor(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     id: MessageId,
@@ -134,7 +132,7 @@ pub(crate) fn cursor(
 
 /// The number of a message, and its conversation unless the message is deleted. `None` for an id that no message has had.
 pub(crate) fn place(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     id: MessageId,
     position: EventNumber,
@@ -149,7 +147,7 @@ pub(crate) fn place(
 }
 
 /// The number in `id`, and the conversation of its message if the message exists. `None` for an id of another database.
-fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> SqlResult<Option<(EventNumber, Option<EventNumber>)>> {
+fn locate(db: &SqlConnection, ids: &IdKey, id: MessageId) -> SqlResult<Option<(EventNumber, Option<EventNumber>)>> {
     let Some((number, at)) = ids.open(id.0) else { return Ok(None) };
     let found = db
         .prepare_cached(LOCATE)?
@@ -164,7 +162,7 @@ fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> SqlResult<Option<(Even
 /// Calls `each` with messages of a conversation, at most `limit`, until it returns false. They have the state of the answers to
 /// them, and reasoning if `with_reasoning`.
 pub(crate) fn page(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     access: &ConversationAccess,
     (from, limit): (PageStart, u32),
@@ -197,28 +195,28 @@ pub(crate) enum PageStart {
 }
 
 /// Stores the fields of a message that an update may change.
-pub(crate) fn update(db: &Connection, number: EventNumber, message: &Message) -> SqlResult<()> {
+pub(crate) fn update(db: &SqlConnection, number: EventNumber, message: &Message) -> SqlResult<()> {
     db.prepare_cached("UPDATE messages SET content = ?2, metadata = ?3, updated_at = ?4 WHERE number = ?1")?
         .run(params![sql(number), message.content.as_str(), message.metadata.as_str(), message.updated_at.0])
 }
 
-pub(crate) fn delete(db: &Connection, number: EventNumber) -> SqlResult<()> {
+pub(crate) fn delete(db: &SqlConnection, number: EventNumber) -> SqlResult<()> {
     db.prepare_cached("DELETE FROM messages WHERE number = ?1")?.run([sql(number)])
 }
 
 /// The length of an answer's stored text, in bytes.
-pub(crate) fn answer_bytes(db: &Connection, answer: EventNumber) -> SqlResult<usize> {
+pub(crate) fn answer_bytes(db: &SqlConnection, answer: EventNumber) -> SqlResult<usize> {
     db.prepare_cached(ANSWER_BYTES)?.query_row([sql(answer)], |row| Ok(row.get::<i64>(0)? as usize))
 }
 
 /// Appends text to an answer.
-pub(crate) fn append(db: &Connection, answer: EventNumber, text: &str, at: WallTime) -> SqlResult<()> {
+pub(crate) fn append(db: &SqlConnection, answer: EventNumber, text: &str, at: WallTime) -> SqlResult<()> {
     db.prepare_cached(APPEND)?.run(params![sql(answer), text, at.0])
 }
 
 /// Stores the final state of an answer that event `published_by` publishes.
 pub(crate) fn finish_answer(
-    db: &Connection,
+    db: &SqlConnection,
     answer: EventNumber,
     message: &Message,
     published_by: EventNumber,
@@ -235,12 +233,12 @@ pub(crate) fn finish_answer(
 }
 
 /// The event that published a message; `None` if the message is its own journal entry or is not published.
-pub(crate) fn publication(db: &Connection, message: EventNumber) -> SqlResult<Option<EventNumber>> {
+pub(crate) fn publication(db: &SqlConnection, message: EventNumber) -> SqlResult<Option<EventNumber>> {
     db.prepare_cached(PUBLICATION)?.query_row([sql(message)], |row| row.get(0).map(number)).optional()
 }
 
 /// The event of a message that is published.
-pub(crate) fn published_as(db: &Connection, message: EventNumber) -> SqlResult<EventOrigin> {
+pub(crate) fn published_as(db: &SqlConnection, message: EventNumber) -> SqlResult<EventOrigin> {
     db.prepare_cached(PUBLISHED_AS)?.query_row([sql(message)], |row| {
         Ok(EventOrigin {
             number: number(row.get(0)?),
@@ -253,7 +251,7 @@ pub(crate) fn published_as(db: &Connection, message: EventNumber) -> SqlResult<E
 
 /// The number and conversation of the first `limit` messages with `after < number <= through`, in order.
 pub(crate) fn numbers_between(
-    db: &Connection,
+    db: &SqlConnection,
     after: EventNumber,
     through: EventNumber,
     limit: usize,
@@ -266,7 +264,7 @@ pub(crate) fn numbers_between(
 
 /// Adds the numbers of the first `limit` messages of a conversation after `after` to `numbers`, in order.
 pub(crate) fn numbers_after(
-    db: &Connection,
+    db: &SqlConnection,
     conversation: EventNumber,
     after: EventNumber,
     limit: usize,
@@ -307,7 +305,7 @@ fn read(row: Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> SqlResult
 
 /// Reads the columns that `shown!` selects.
 fn read_shown(
-    db: &Connection,
+    db: &SqlConnection,
     row: Row<'_>,
     ids: &IdKey,
     conversation_id: ConversationId,

@@ -12,7 +12,7 @@ use crate::base::limits::REMOVED_USERS_MAX;
 use crate::domain::id::{EventNumber, UserId};
 use crate::store::rules::records::UserRef;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ fn hash(id: &UserId) -> i64 {
 }
 
 /// The number through which retention may have removed events of a user without a row.
-pub(crate) fn removed_through(db: &Connection, id: &UserId) -> SqlResult<EventNumber> {
+pub(crate) fn removed_through(db: &SqlConnection, id: &UserId) -> SqlResult<EventNumber> {
     db.prepare_cached(REMOVED_THROUGH)?.query_row([hash(id)], |row| row.get(0).map(number))
 }
 
 /// Returns what `removed_through` does, for a user whose row is about to be inserted and keeps the number from now on.
-pub(crate) fn take(db: &Connection, id: &UserId) -> SqlResult<EventNumber> {
+pub(crate) fn take(db: &SqlConnection, id: &UserId) -> SqlResult<EventNumber> {
     let through = removed_through(db, id)?;
     if through > EventNumber(0) && db.prepare_cached(FORGET)?.execute([hash(id)])? > 0 {
         db.prepare_cached(COUNT)?.run([-1])?;
@@ -38,7 +38,7 @@ pub(crate) fn take(db: &Connection, id: &UserId) -> SqlResult<EventNumber> {
 }
 
 /// Remembers the number of a user whose row is removed, and drops the lowest number if more than `users_max` are kept.
-fn remember(db: &Connection, id: &UserId, through: EventNumber, users_max: u64) -> SqlResult<()> {
+fn remember(db: &SqlConnection, id: &UserId, through: EventNumber, users_max: u64) -> SqlResult<()> {
     if db.prepare_cached(REMEMBER)?.execute([hash(id), sql(through)])? == 0 {
         db.prepare_cached(RAISE)?.run([hash(id), sql(through)])?;
         return Ok(());
@@ -59,23 +59,23 @@ fn remember(db: &Connection, id: &UserId, through: EventNumber, users_max: u64) 
 }
 
 /// Raises the number that counts for every user whose own is not kept.
-pub(crate) fn raise_others(db: &Connection, through: EventNumber) -> SqlResult<()> {
+pub(crate) fn raise_others(db: &SqlConnection, through: EventNumber) -> SqlResult<()> {
     db.prepare_cached(RAISE_OTHERS)?.run([sql(through)])
 }
 
 /// Releases the participants of a conversation, whose rows are about to be deleted.
-pub(crate) fn release_participants(db: &Connection, conversation: i64) -> SqlResult<()> {
+pub(crate) fn release_participants(db: &SqlConnection, conversation: i64) -> SqlResult<()> {
     db.prepare_cached(RELEASE_PARTICIPANTS)?.run([conversation])
 }
 
 /// Releases the recipients of an event with keys through `last`, whose rows are about to be deleted.
-pub(crate) fn release_recipients(db: &Connection, event: EventNumber, last: i64) -> SqlResult<()> {
+pub(crate) fn release_recipients(db: &SqlConnection, event: EventNumber, last: i64) -> SqlResult<()> {
     db.prepare_cached(RELEASE_RECIPIENTS)?.run([sql(event), last])
 }
 
 /// Removes the rows of released users whom nothing names any more, and those of their inboxes. Examines at most `users_max`
 /// users, and deletes at most `rows_max` chunks of inboxes. Returns the removed users, and whether more may be left.
-pub(crate) fn remove(db: &Connection, users_max: usize, rows_max: usize) -> SqlResult<(Vec<UserRef>, bool)> {
+pub(crate) fn remove(db: &SqlConnection, users_max: usize, rows_max: usize) -> SqlResult<(Vec<UserRef>, bool)> {
     let mut find = db.prepare_cached(RELEASED)?;
     let mut found = find.query([users_max as i64])?;
     let mut candidates = Vec::new();

@@ -14,7 +14,7 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{EventOrigin, JournalStats, NewEventRow};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::{messages, released_users};
 use std::sync::Arc;
 
@@ -54,17 +54,17 @@ macro_rules! event_expires {
 pub(crate) use {event_bytes, event_expires, from_recipients, visible};
 
 /// Subtracts from the number and weight of expiring events.
-pub(crate) fn subtract_stats(db: &Connection, removed: JournalStats) -> SqlResult<()> {
+pub(crate) fn subtract_stats(db: &SqlConnection, removed: JournalStats) -> SqlResult<()> {
     add_stats(db, JournalStats { events: -removed.events, bytes: -removed.bytes })
 }
 
 /// The number and weight of expiring events.
-pub(crate) fn stats(db: &Connection) -> SqlResult<JournalStats> {
+pub(crate) fn stats(db: &SqlConnection) -> SqlResult<JournalStats> {
     db.prepare_cached(STATS)?.query_row([], |row| Ok(JournalStats { events: row.get(0)?, bytes: row.get(1)? }))
 }
 
 /// Adds to the number and weight of expiring events.
-pub(crate) fn add_stats(db: &Connection, stats: JournalStats) -> SqlResult<()> {
+pub(crate) fn add_stats(db: &SqlConnection, stats: JournalStats) -> SqlResult<()> {
     if stats == JournalStats::default() {
         return Ok(());
     }
@@ -72,7 +72,7 @@ pub(crate) fn add_stats(db: &Connection, stats: JournalStats) -> SqlResult<()> {
 }
 
 pub(crate) fn insert(
-    db: &Connection,
+    db: &SqlConnection,
     number: EventNumber,
     at: WallTime,
     age: AgeTime,
@@ -101,12 +101,12 @@ pub(crate) fn insert(
 }
 
 /// Deletes the event that published a deleted message. Such an event is not counted as an expiring event.
-pub(crate) fn delete(db: &Connection, number: EventNumber) -> SqlResult<()> {
+pub(crate) fn delete(db: &SqlConnection, number: EventNumber) -> SqlResult<()> {
     purge(db, number).map(drop)
 }
 
 /// Deletes an event and its recipients. Returns the number of recipients.
-pub(crate) fn purge(db: &Connection, number: EventNumber) -> SqlResult<usize> {
+pub(crate) fn purge(db: &SqlConnection, number: EventNumber) -> SqlResult<usize> {
     released_users::release_recipients(db, number, i64::MAX)?;
     let recipients = db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(number)])?;
     db.prepare_cached(DELETE)?.run([sql(number)])?;
@@ -122,7 +122,7 @@ pub(crate) struct StateEventEntry {
 
 /// Completes an event of `entries_after`, which omits payloads and messages because they may be large. A message event is
 /// complete. `None` if the event's message is deleted.
-pub(crate) fn complete(db: &Connection, ids: &IdKey, mut event: Event) -> SqlResult<Option<Event>> {
+pub(crate) fn complete(db: &SqlConnection, ids: &IdKey, mut event: Event) -> SqlResult<Option<Event>> {
     match event.body {
         EventBody::Message(_) => return Ok(Some(event)),
         EventBody::Deleted(_) if event.kind == EventKind::MessageDeleted => return Ok(Some(event)),
@@ -147,7 +147,11 @@ pub(crate) fn complete(db: &Connection, ids: &IdKey, mut event: Event) -> SqlRes
 
 /// The newest event that a user received about an answer to message `asked` that ended without text, and the JSON text of its
 /// `data`. `None` if it is no longer retained, or if too many other events of the user came before it.
-pub(crate) fn unanswered(db: &Connection, user: i64, asked: EventNumber) -> SqlResult<Option<(EventOrigin, Arc<str>)>> {
+pub(crate) fn unanswered(
+    db: &SqlConnection,
+    user: i64,
+    asked: EventNumber,
+) -> SqlResult<Option<(EventOrigin, Arc<str>)>> {
     db.prepare_cached(UNANSWERED)?
         .query_row(params![user, sql(asked), HISTORY_ROWS_EXAMINED_MAX], |row| {
             let origin = EventOrigin {
@@ -163,7 +167,7 @@ pub(crate) fn unanswered(db: &Connection, user: i64, asked: EventNumber) -> SqlR
 
 /// The first `limit` events of a recipient after `after`, in order.
 pub(crate) fn entries_after(
-    db: &Connection,
+    db: &SqlConnection,
     ids: &IdKey,
     user: i64,
     after: EventNumber,

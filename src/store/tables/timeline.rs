@@ -10,7 +10,7 @@ use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::sqlite::schema;
 use crate::store::tables::journal_head;
 
@@ -28,7 +28,7 @@ fn continuation(newest: EventNumber, newest_at: WallTime, known: EventNumber, no
 
 /// Starts a new timeline in an open transaction. No other process may have the database open. Returns the number after which
 /// the timeline continues; `None`, without a change, if no numbers are left.
-pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> SqlResult<Option<EventNumber>> {
+pub(crate) fn start(db: &SqlConnection, known: EventNumber, now: WallTime) -> SqlResult<Option<EventNumber>> {
     let head @ JournalHead { number: newest, at: newest_at, .. } = journal_head::load(db)?;
     let Some(through) = continuation(newest, newest_at, known, now) else { return Ok(None) };
     db.run("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
@@ -42,7 +42,7 @@ pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> SqlRe
 
 /// The last number of the skipped range that contains `asked`. `None` if no range contains it, or if it is the last number of
 /// one, after which the timeline continues.
-pub(crate) fn skipped_through(db: &Connection, asked: EventNumber) -> SqlResult<Option<EventNumber>> {
+pub(crate) fn skipped_through(db: &SqlConnection, asked: EventNumber) -> SqlResult<Option<EventNumber>> {
     let through =
         db.prepare_cached(SKIPPED_BEFORE)?.query_row([sql(asked)], |row| row.get(0).map(number)).optional()?;
     Ok(through.filter(|through| asked < *through))

@@ -8,13 +8,13 @@ use crate::domain::id::EventNumber;
 use crate::domain::usage::{Day, DayRange, TokenCounts, UsageSums};
 use crate::store::rules::records::NewUsage;
 use crate::store::sql::values::sql;
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 
 /// The number that stands for the conversation of answers outside of conversations: no event has it.
 pub(crate) const NO_CONVERSATION: EventNumber = EventNumber(0);
 
 /// Adds the usage of one answer.
-pub(crate) fn add(db: &Connection, added: &NewUsage<'_>) -> SqlResult<()> {
+pub(crate) fn add(db: &SqlConnection, added: &NewUsage<'_>) -> SqlResult<()> {
     let (conversation, at) = added.conversation.unwrap_or((NO_CONVERSATION, WallTime(0)));
     let sums = UsageSums { answers: 1, tokens: added.usage.tokens };
     insert(db, (added.user.0, added.day), (sql(conversation), at.0, &added.usage.model), &sums)
@@ -22,7 +22,7 @@ pub(crate) fn add(db: &Connection, added: &NewUsage<'_>) -> SqlResult<()> {
 
 /// Adds sums of a user and a day; `within` is the number and creation time of the conversation, and the model.
 pub(crate) fn insert(
-    db: &Connection,
+    db: &SqlConnection,
     (user, day): (i64, Day),
     (conversation, conversation_at, model): (i64, i64, &str),
     sums: &UsageSums,
@@ -44,13 +44,13 @@ pub(crate) fn insert(
 }
 
 /// The tokens of prompts and completions that a user has used on a day.
-pub(crate) fn tokens_used(db: &Connection, user: i64, day: Day) -> SqlResult<u64> {
+pub(crate) fn tokens_used(db: &SqlConnection, user: i64, day: Day) -> SqlResult<u64> {
     let tokens = db.prepare_cached(TOKENS_USED)?.query_row([user, day.0], |row| row.get::<i64>(0)).optional()?;
     Ok(tokens.unwrap_or(0) as u64)
 }
 
 /// The sums of a user by day.
-pub(crate) fn days(db: &Connection, user: i64, days: DayRange) -> SqlResult<Vec<(Day, UsageSums)>> {
+pub(crate) fn days(db: &SqlConnection, user: i64, days: DayRange) -> SqlResult<Vec<(Day, UsageSums)>> {
     let mut statement = db.prepare_cached(DAYS)?;
     let rows = statement.query_map([user, days.from.0, days.to.0], |row| Ok((Day(row.get(5)?), sums_of(row)?)))?;
     rows.collect()

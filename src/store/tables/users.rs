@@ -6,7 +6,7 @@ use crate::domain::model::{UserProfile, UserStatus};
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::rules::records::UserRow;
 use crate::store::sql::values::{decode, number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::released_users;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct PasswordRecord {
     pub token_generation: u64,
 }
 
-pub(crate) fn find(db: &Connection, id: &UserId) -> SqlResult<Option<UserRow>> {
+pub(crate) fn find(db: &SqlConnection, id: &UserId) -> SqlResult<Option<UserRow>> {
     db.prepare_cached(FIND)?
         .query_row([id.as_str()], |row| {
             Ok(UserRow {
@@ -43,17 +43,17 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> SqlResult<Option<UserRow>> {
 }
 
 /// Inserts a user, and returns the new key.
-pub(crate) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: WallTime) -> SqlResult<i64> {
+pub(crate) fn insert(db: &SqlConnection, id: &UserId, name: &str, email: &str, at: WallTime) -> SqlResult<i64> {
     insert_row(db, id, (name, email), at, false)
 }
 
 /// Inserts a user who is only named as a participant, and returns the new key.
-pub(crate) fn insert_named(db: &Connection, id: &UserId, at: WallTime) -> SqlResult<i64> {
+pub(crate) fn insert_named(db: &SqlConnection, id: &UserId, at: WallTime) -> SqlResult<i64> {
     insert_row(db, id, ("", ""), at, true)
 }
 
 fn insert_row(
-    db: &Connection,
+    db: &SqlConnection,
     id: &UserId,
     (name, email): (&str, &str),
     at: WallTime,
@@ -66,13 +66,13 @@ fn insert_row(
 }
 
 /// Stores the name and email of a user, who is then no longer only named.
-pub(crate) fn set_profile(db: &Connection, key: i64, name: &str, email: &str) -> SqlResult<()> {
+pub(crate) fn set_profile(db: &SqlConnection, key: i64, name: &str, email: &str) -> SqlResult<()> {
     db.prepare_cached("UPDATE users SET name = ?2, email = ?3, only_named = 0 WHERE key = ?1")?
         .run(params![key, name, email])
 }
 
 pub(crate) fn set_defaults(
-    db: &Connection,
+    db: &SqlConnection,
     key: i64,
     workspace: Option<EventNumber>,
     conversation: Option<EventNumber>,
@@ -82,18 +82,18 @@ pub(crate) fn set_defaults(
 }
 
 /// Stores a password hash.
-pub(crate) fn set_password(db: &Connection, key: i64, hash: &str) -> SqlResult<()> {
+pub(crate) fn set_password(db: &SqlConnection, key: i64, hash: &str) -> SqlResult<()> {
     db.prepare_cached("UPDATE users SET password = ?2 WHERE key = ?1")?.run(params![key, hash])
 }
 
 /// The password hash of a user.
-pub(crate) fn password(db: &Connection, key: i64) -> SqlResult<Option<String>> {
+pub(crate) fn password(db: &SqlConnection, key: i64) -> SqlResult<Option<String>> {
     db.prepare_cached("SELECT password FROM users WHERE key = ?1")?.query_row([key], |row| row.get(0))
 }
 
 /// Begins a new generation of a user's tokens at `wall`, the wall clock: all older tokens are rejected. The generation also
 /// exceeds those of a journal that a restore has replaced, unless its clock was ahead.
-pub(crate) fn end_tokens(db: &Connection, key: i64, wall: WallTime) -> SqlResult<()> {
+pub(crate) fn end_tokens(db: &SqlConnection, key: i64, wall: WallTime) -> SqlResult<()> {
     db.prepare_cached(END_TOKENS)?.run([key, wall.0.max(0)])
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn status_of(code: i64) -> Option<UserStatus> {
 }
 
 /// Changes the status of a user from `old` to `new`. Any other status stays.
-pub(crate) fn change_status(db: &Connection, key: i64, old: UserStatus, new: UserStatus) -> SqlResult<()> {
+pub(crate) fn change_status(db: &SqlConnection, key: i64, old: UserStatus, new: UserStatus) -> SqlResult<()> {
     db.prepare_cached("UPDATE users SET status = ?3 WHERE key = ?1 AND status = ?2")?.run([
         key,
         status_code(old),
@@ -120,17 +120,17 @@ pub(crate) fn change_status(db: &Connection, key: i64, old: UserStatus, new: Use
     ])
 }
 
-pub(crate) fn set_status(db: &Connection, key: i64, status: UserStatus) -> SqlResult<()> {
+pub(crate) fn set_status(db: &SqlConnection, key: i64, status: UserStatus) -> SqlResult<()> {
     db.prepare_cached("UPDATE users SET status = ?2 WHERE key = ?1")?.run([key, status_code(status)])
 }
 
 /// Whether a user other than `key` has a password and this email, ignoring ASCII case.
-pub(crate) fn is_login_taken(db: &Connection, email: &str, key: i64) -> SqlResult<bool> {
+pub(crate) fn is_login_taken(db: &SqlConnection, email: &str, key: i64) -> SqlResult<bool> {
     db.prepare_cached(LOGIN_TAKEN)?.exists(params![email, key])
 }
 
 /// The user with a password and this email, ignoring ASCII case.
-pub(crate) fn password_record(db: &Connection, email: &str) -> SqlResult<Option<PasswordRecord>> {
+pub(crate) fn password_record(db: &SqlConnection, email: &str) -> SqlResult<Option<PasswordRecord>> {
     db.prepare_cached(PASSWORD_RECORD)?
         .query_row([email], |row| {
             Ok(PasswordRecord {
@@ -144,7 +144,7 @@ pub(crate) fn password_record(db: &Connection, email: &str) -> SqlResult<Option<
 }
 
 /// The password hash of an enabled user with a password.
-pub(crate) fn password_of(db: &Connection, id: &UserId) -> SqlResult<Option<String>> {
+pub(crate) fn password_of(db: &SqlConnection, id: &UserId) -> SqlResult<Option<String>> {
     db.prepare_cached("SELECT password FROM users WHERE oid = ?1 AND status = 0")?
         .query_row([id.as_str()], |row| row.get(0))
         .optional()
@@ -152,7 +152,7 @@ pub(crate) fn password_of(db: &Connection, id: &UserId) -> SqlResult<Option<Stri
 }
 
 /// The users whose tokens are restricted.
-pub(crate) fn token_rules(db: &Connection) -> SqlResult<TokenRules> {
+pub(crate) fn token_rules(db: &SqlConnection) -> SqlResult<TokenRules> {
     let mut rules = TokenRules::default();
     let mut statement = db.prepare_cached(TOKEN_RULES)?;
     let mut found = statement.query([])?;
@@ -163,12 +163,12 @@ pub(crate) fn token_rules(db: &Connection) -> SqlResult<TokenRules> {
 }
 
 /// The number of the newest change of a rule.
-pub(crate) fn last_rule_change(db: &Connection) -> SqlResult<i64> {
+pub(crate) fn last_rule_change(db: &SqlConnection) -> SqlResult<i64> {
     Ok(db.prepare_cached(LAST_RULE_CHANGE)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
 /// Applies the changes of rules after the change `after` to `rules`. Returns the number of the newest one.
-pub(crate) fn apply_rule_changes(db: &Connection, rules: &mut TokenRules, after: i64) -> SqlResult<i64> {
+pub(crate) fn apply_rule_changes(db: &SqlConnection, rules: &mut TokenRules, after: i64) -> SqlResult<i64> {
     let mut statement = db.prepare_cached(RULE_CHANGES)?;
     let mut found = statement.query([after])?;
     let mut last = after;
@@ -195,12 +195,12 @@ pub(crate) fn generation(row: Row<'_>, column: usize) -> SqlResult<u64> {
 }
 
 /// The key of a user.
-pub(crate) fn key(db: &Connection, id: &UserId) -> SqlResult<Option<i64>> {
+pub(crate) fn key(db: &SqlConnection, id: &UserId) -> SqlResult<Option<i64>> {
     db.prepare_cached(KEY)?.query_row([id.as_str()], |row| row.get(0)).optional()
 }
 
 /// The profile of the user with this key.
-pub(crate) fn profile(db: &Connection, key: i64) -> SqlResult<UserProfile> {
+pub(crate) fn profile(db: &SqlConnection, key: i64) -> SqlResult<UserProfile> {
     db.prepare_cached(PROFILE)?.query_row([key], read_profile)
 }
 

@@ -9,11 +9,11 @@ use crate::store::rules::records::{
     ParticipantCursor, UserRef, WorkspaceDeletion, WorkspaceParticipants, WorkspaceRef,
 };
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use std::sync::Arc;
 
 /// The first deletion after event `after`.
-pub(crate) fn first_after(db: &Connection, ids: &IdKey, after: EventNumber) -> SqlResult<Option<WorkspaceDeletion>> {
+pub(crate) fn first_after(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> SqlResult<Option<WorkspaceDeletion>> {
     db.prepare_cached(FIRST_AFTER)?
         .query_row([sql(after)], |row| {
             let (workspace, created_at) = (number(row.get(3)?), WallTime(row.get(4)?));
@@ -33,7 +33,7 @@ pub(crate) fn first_after(db: &Connection, ids: &IdKey, after: EventNumber) -> S
         .optional()
 }
 
-pub(crate) fn insert(db: &Connection, deletion: &WorkspaceDeletion, actor_key: i64) -> SqlResult<()> {
+pub(crate) fn insert(db: &SqlConnection, deletion: &WorkspaceDeletion, actor_key: i64) -> SqlResult<()> {
     db.prepare_cached(INSERT)?.run(params![
         sql(deletion.number),
         sql(deletion.workspace.number),
@@ -45,7 +45,7 @@ pub(crate) fn insert(db: &Connection, deletion: &WorkspaceDeletion, actor_key: i
 }
 
 /// Stores the last participant who is notified.
-pub(crate) fn set(db: &Connection, number: EventNumber, notified: ParticipantCursor) -> SqlResult<()> {
+pub(crate) fn set(db: &SqlConnection, number: EventNumber, notified: ParticipantCursor) -> SqlResult<()> {
     db.prepare_cached("UPDATE workspace_deletions SET conversation = ?2, user = ?3 WHERE number = ?1")?.run([
         sql(number),
         sql(notified.conversation),
@@ -53,29 +53,29 @@ pub(crate) fn set(db: &Connection, number: EventNumber, notified: ParticipantCur
     ])
 }
 
-pub(crate) fn delete(db: &Connection, number: EventNumber) -> SqlResult<()> {
+pub(crate) fn delete(db: &SqlConnection, number: EventNumber) -> SqlResult<()> {
     db.prepare_cached("DELETE FROM workspace_deletions WHERE number = ?1")?.run([sql(number)])
 }
 
 /// Whether some participants of a deleted workspace are not notified yet.
-pub(crate) fn is_pending(db: &Connection, workspace: i64) -> SqlResult<bool> {
+pub(crate) fn is_pending(db: &SqlConnection, workspace: i64) -> SqlResult<bool> {
     db.prepare_cached("SELECT 1 FROM workspace_deletions WHERE workspace = ?1")?.exists([workspace])
 }
 
 /// Notes that a user is notified. Returns false if that was noted before.
-pub(crate) fn insert_notified(db: &Connection, workspace: EventNumber, user: i64) -> SqlResult<bool> {
+pub(crate) fn insert_notified(db: &SqlConnection, workspace: EventNumber, user: i64) -> SqlResult<bool> {
     db.prepare_cached(INSERT_NOTIFIED)?.execute([sql(workspace), user]).map(|rows| rows > 0)
 }
 
 /// Removes at most `rows_max` of the users who were notified of the deletion of a workspace. Returns their number.
-pub(crate) fn purge_notified(db: &Connection, workspace: i64, rows_max: usize) -> SqlResult<usize> {
+pub(crate) fn purge_notified(db: &SqlConnection, workspace: i64, rows_max: usize) -> SqlResult<usize> {
     db.prepare_cached(PURGE_NOTIFIED)?.execute([workspace, rows_max as i64])
 }
 
 /// The participants of the conversations of a workspace after `after`. Each conversation and each participant counts as a row,
 /// of which at most `rows_max` are examined.
 pub(crate) fn participants(
-    db: &Connection,
+    db: &SqlConnection,
     workspace: EventNumber,
     after: ParticipantCursor,
     rows_max: usize,

@@ -5,17 +5,17 @@ use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
 use crate::store::rules::records::{UserRef, WorkspaceRef, WorkspaceRow};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use std::sync::Arc;
 
 /// The workspace with this id; `None` if it is deleted, or if the id is of another database.
-pub(crate) fn find(db: &Connection, ids: &IdKey, id: WorkspaceId) -> SqlResult<Option<WorkspaceRow>> {
+pub(crate) fn find(db: &SqlConnection, ids: &IdKey, id: WorkspaceId) -> SqlResult<Option<WorkspaceRow>> {
     let Some((number, created_at)) = ids.open(id.0) else { return Ok(None) };
     Ok(at(db, ids, number)?.filter(|stored| stored.workspace.created_at == created_at))
 }
 
 /// The workspace that event `number` created, unless it is deleted.
-pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<WorkspaceRow>> {
+pub(crate) fn at(db: &SqlConnection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<WorkspaceRow>> {
     db.prepare_cached(FIND)?
         .query_row([sql(number)], |row| {
             let owner = UserRef { key: row.get(6)?, id: UserId::new_unchecked(row.get::<Arc<str>>(7)?) };
@@ -26,7 +26,7 @@ pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> SqlResult
         .optional()
 }
 
-pub(crate) fn insert(db: &Connection, number: EventNumber, owner_key: i64, workspace: &Workspace) -> SqlResult<()> {
+pub(crate) fn insert(db: &SqlConnection, number: EventNumber, owner_key: i64, workspace: &Workspace) -> SqlResult<()> {
     db.prepare_cached(
         "INSERT INTO workspaces (number, owner, name, description, metadata, created_at, updated_at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -42,7 +42,7 @@ pub(crate) fn insert(db: &Connection, number: EventNumber, owner_key: i64, works
     ])
 }
 
-pub(crate) fn update(db: &Connection, number: EventNumber, workspace: &Workspace) -> SqlResult<()> {
+pub(crate) fn update(db: &SqlConnection, number: EventNumber, workspace: &Workspace) -> SqlResult<()> {
     db.prepare_cached(
         "UPDATE workspaces SET name = ?2, description = ?3, metadata = ?4, updated_at = ?5 WHERE number = ?1",
     )?
@@ -56,7 +56,7 @@ pub(crate) fn update(db: &Connection, number: EventNumber, workspace: &Workspace
 }
 
 /// Marks a workspace as deleted by event `by`. From this commit on, it and its content are invisible.
-pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber) -> SqlResult<()> {
+pub(crate) fn mark_deleted(db: &SqlConnection, number: EventNumber, by: EventNumber) -> SqlResult<()> {
     db.prepare_cached("UPDATE workspaces SET deleted = ?2 WHERE number = ?1")?.run([sql(number), sql(by)])
 }
 

@@ -173,8 +173,7 @@ fn the_inbox_of_a_removed_user_is_removed_even_during_a_flush() {
         add_workspace(&mut writer, "zoe");
         maintain_all(&mut writer, LATER);
         assert_eq!(count(&writer, "users"), 2);
-        let inboxes =
-            "(SELECT user FROM inbox UNION SELECT user FROM inbox_open) named WHERE user NOT IN (SELECT key FROM users)";
+        let inboxes = "(SELECT user FROM inbox UNION SELECT user FROM inbox_open) named WHERE user NOT IN (SELECT key FROM users)";
         assert_eq!(count(&writer, inboxes), 0);
     }
 }

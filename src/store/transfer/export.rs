@@ -9,7 +9,7 @@ use crate::store::error::{Abort, DataError, OpenError};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::{decode, number};
-use crate::store::sql::{Connection, Row, SqlResult};
+use crate::store::sql::{Row, SqlConnection, SqlResult};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
 use crate::store::tables::journal_head;
@@ -61,7 +61,7 @@ pub(crate) fn export_to_file(
 
 /// Writes lines from one snapshot.
 struct Exporter<'a> {
-    db: &'a Connection,
+    db: &'a SqlConnection,
     ids: &'a IdKey,
     with_passwords: bool,
     counts: ExportCounts,

@@ -14,7 +14,7 @@ use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{EndedAnswerRow, JournalHead, NewEventRow, NewJobRow};
 use crate::store::sql::values::sql;
-use crate::store::sql::{Connection, EngineError, OptionalRow, SqlResult, params};
+use crate::store::sql::{EngineError, OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
 use crate::store::sqlite::restore::{RestoreTarget, start_timeline};
@@ -88,7 +88,7 @@ fn is_empty(path: &Path) -> Result<bool, OpenError> {
 }
 
 fn read_all(
-    db: &Connection,
+    db: &SqlConnection,
     path: &Path,
     input: &mut dyn BufRead,
     progress: ProgressReport<'_>,
@@ -176,14 +176,14 @@ impl From<String> for LineError {
 
 /// Inserts the rows of lines into an empty database.
 struct Importer<'a> {
-    db: &'a Connection,
+    db: &'a SqlConnection,
     ids: IdKey,
     position: EventNumber,
     position_at: WallTime,
 }
 
 impl<'a> Importer<'a> {
-    fn begin(db: &'a Connection, header: &ExportHeader) -> Result<Importer<'a>, LineError> {
+    fn begin(db: &'a SqlConnection, header: &ExportHeader) -> Result<Importer<'a>, LineError> {
         if sql(header.position) < 0 || header.position.0 > crate::base::limits::EVENT_NUMBER_MAX {
             return Err(LineError::Rule("`position` is too large".into()));
         }

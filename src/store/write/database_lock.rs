@@ -5,7 +5,7 @@ use crate::store::error::OpenError;
 #[cfg(feature = "cluster")]
 use crate::store::postgres::address::{Address, SessionUse};
 #[cfg(feature = "cluster")]
-use crate::store::sql::Connection;
+use crate::store::sql::SqlConnection;
 use crate::store::sqlite::files::lock::Lock;
 #[cfg(feature = "cluster")]
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) enum DatabaseLock {
     File(#[allow(dead_code)] Lock),
     /// Of a session with a server, which releases the lock when the session ends.
     #[cfg(feature = "cluster")]
-    Server(#[allow(dead_code)] Connection),
+    Server(#[allow(dead_code)] SqlConnection),
     /// No other process can open a temporary database.
     Temporary,
 }

@@ -10,7 +10,7 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalHead, JournalStats};
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
-use crate::store::sql::{Connection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::tables::{released_users, state_events};
 use crate::store::write::purge;
 use crate::store::write::retention::{self, RetentionStep};
@@ -106,7 +106,7 @@ impl Maintenance {
     }
 
     /// Removes a few rows. Returns whether more rows may be left to remove.
-    fn remove_rows(&mut self, db: &Connection, cache: &mut WriterCache, age: AgeTime) -> SqlResult<bool> {
+    fn remove_rows(&mut self, db: &SqlConnection, cache: &mut WriterCache, age: AgeTime) -> SqlResult<bool> {
         if purge::step(db, age)? {
             return Ok(true);
         }
@@ -124,7 +124,7 @@ impl Maintenance {
 }
 
 /// Reads the counts of expiring events, if they are not cached, and reports them as metrics.
-pub(crate) fn refresh_stats(db: &Connection, cache: &mut WriterCache) {
+pub(crate) fn refresh_stats(db: &SqlConnection, cache: &mut WriterCache) {
     if cache.stats.is_none() {
         // After a failure, they are read again at the next call.
         cache.stats = state_events::stats(db).ok();
@@ -136,7 +136,7 @@ pub(crate) fn refresh_stats(db: &Connection, cache: &mut WriterCache) {
 }
 
 /// Reports the age of the oldest expiring event as a metric.
-pub(crate) fn report_oldest(db: &Connection) {
+pub(crate) fn report_oldest(db: &SqlConnection) {
     if let Ok(oldest_at) = retention::oldest_at(db) {
         metrics::JOURNAL_OLDEST_AT.set(oldest_at.map_or(0, |at| at.0.max(0) as u64));
     }

@@ -6,14 +6,14 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::search::index;
 use crate::store::sql::values::number;
-use crate::store::sql::{Connection, OptionalRow, SqlResult, params};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::tables::{
     answer_jobs, answers, idempotency, journal_shares, reasoning, released_users, state_events, workspace_deletions,
 };
 
 /// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
 /// be left to remove.
-pub(crate) fn step(db: &Connection, now: AgeTime) -> SqlResult<bool> {
+pub(crate) fn step(db: &SqlConnection, now: AgeTime) -> SqlResult<bool> {
     if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
         purge_conversation(db, conversation)?;
         return Ok(true);
@@ -33,12 +33,12 @@ pub(crate) fn step(db: &Connection, now: AgeTime) -> SqlResult<bool> {
     Ok(idempotency::purge(db, now, RESPONSES_MAX)? == RESPONSES_MAX)
 }
 
-fn first(db: &Connection, statement: &str) -> SqlResult<Option<i64>> {
+fn first(db: &SqlConnection, statement: &str) -> SqlResult<Option<i64>> {
     db.prepare_cached(statement)?.query_row([], |row| row.get(0)).optional()
 }
 
 /// Removes rows of a conversation, and the conversation itself after its last row.
-fn purge_conversation(db: &Connection, conversation: i64) -> SqlResult<()> {
+fn purge_conversation(db: &SqlConnection, conversation: i64) -> SqlResult<()> {
     let mut rows_left = PURGE_ROWS_MAX;
     purge_messages(db, conversation, &mut rows_left)?;
     purge_events(db, EVENTS_OF_CONVERSATION, conversation, &mut rows_left)?;
@@ -53,7 +53,7 @@ fn purge_conversation(db: &Connection, conversation: i64) -> SqlResult<()> {
 }
 
 /// Removes rows of a workspace that has no conversations left, and the workspace itself after its last event.
-fn purge_workspace(db: &Connection, workspace: i64) -> SqlResult<()> {
+fn purge_workspace(db: &SqlConnection, workspace: i64) -> SqlResult<()> {
     let mut rows_left = PURGE_ROWS_MAX;
     purge_events(db, EVENTS_OF_WORKSPACE, workspace, &mut rows_left)?;
     let notified = workspace_deletions::purge_notified(db, workspace, rows_left)?;
@@ -64,7 +64,7 @@ fn purge_workspace(db: &Connection, workspace: i64) -> SqlResult<()> {
 }
 
 /// Removes messages until `rows_left` of them, or enough bytes, are removed. Sets `rows_left` to 0 if more may remain.
-fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> SqlResult<()> {
+fn purge_messages(db: &SqlConnection, conversation: i64, rows_left: &mut usize) -> SqlResult<()> {
     let mut find = db.prepare_cached(MESSAGES_OF_CONVERSATION)?;
     let mut found = find.query(params![conversation, *rows_left as i64])?;
     let (mut last, mut bytes_left) = (None, PURGE_BYTES_MAX as i64);
@@ -92,7 +92,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
 
 /// Removes the events that `events_of` selects for `key`, with their recipients, until at least `rows_left` rows are removed.
 /// All of them are of one workspace. Sets `rows_left` to 0 if more may remain.
-fn purge_events(db: &Connection, events_of: &str, key: i64, rows_left: &mut usize) -> SqlResult<()> {
+fn purge_events(db: &SqlConnection, events_of: &str, key: i64, rows_left: &mut usize) -> SqlResult<()> {
     let (mut removed, mut workspace) = (JournalStats::default(), number(0));
     while *rows_left > 0 {
         let event = db

@@ -15,7 +15,7 @@ use crate::store::config::Retention;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{Connection, OptionalRow, Row, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::journal_shares::{self, ShareMeasure};
 use crate::store::tables::{released_users, state_events};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ struct OldestEvent {
 }
 
 /// Removes some events, if they exceed a bound at `now`, inside an open transaction.
-pub(crate) fn step(db: &Connection, keep: &Retention, now: AgeTime) -> SqlResult<RetentionStep> {
+pub(crate) fn step(db: &SqlConnection, keep: &Retention, now: AgeTime) -> SqlResult<RetentionStep> {
     let mut stats = state_events::stats(db)?;
     let mut removed =
         RemovedEvents { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, through: BTreeMap::new() };
@@ -101,7 +101,7 @@ struct RemovedEvents {
 impl RemovedEvents {
     /// Removes as many recipients of the event as the step has rows left, and after the last recipient the event itself. A user
     /// either is still a recipient, or has a raised `removed_through`. Returns what was removed.
-    fn remove(&mut self, db: &Connection, event: &OldestEvent) -> SqlResult<JournalStats> {
+    fn remove(&mut self, db: &SqlConnection, event: &OldestEvent) -> SqlResult<JournalStats> {
         let mut find = db.prepare_cached(RECIPIENTS)?;
         let mut found = find.query(params![sql(event.number), self.rows_left as i64])?;
         let (mut last, mut recipients) = (0, 0);
@@ -128,15 +128,15 @@ impl RemovedEvents {
 }
 
 /// The time of the oldest expiring event, if any.
-pub(crate) fn oldest_at(db: &Connection) -> SqlResult<Option<WallTime>> {
+pub(crate) fn oldest_at(db: &SqlConnection) -> SqlResult<Option<WallTime>> {
     Ok(oldest(db)?.map(|oldest| oldest.at))
 }
 
-fn oldest(db: &Connection) -> SqlResult<Option<OldestEvent>> {
+fn oldest(db: &SqlConnection) -> SqlResult<Option<OldestEvent>> {
     db.prepare_cached(OLDEST)?.query_row([], read).optional()
 }
 
-fn oldest_of(db: &Connection, workspace: EventNumber) -> SqlResult<Option<OldestEvent>> {
+fn oldest_of(db: &SqlConnection, workspace: EventNumber) -> SqlResult<Option<OldestEvent>> {
     db.prepare_cached(OLDEST_OF_WORKSPACE)?.query_row([sql(workspace)], read).optional()
 }
 

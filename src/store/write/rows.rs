@@ -13,7 +13,7 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::search::index;
-use crate::store::sql::Connection;
+use crate::store::sql::SqlConnection;
 use crate::store::tables::{
     answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
     state_events, usage, users, workspace_deletions, workspaces,
@@ -21,7 +21,7 @@ use crate::store::tables::{
 
 /// The rows of a database, inside the transaction that its connection has open.
 pub(crate) struct TableRows<'a> {
-    pub db: &'a Connection,
+    pub db: &'a SqlConnection,
     pub ids: &'a IdKey,
 }
 

@@ -4,8 +4,12 @@ use crate::base::metrics;
 use crate::domain::health::WriterFault;
 use crate::store::error::{OpenError, fault_of};
 #[cfg(feature = "cluster")]
-use crate::store::postgres::{self, address::{Address, SessionUse}, turn::Turns};
-use crate::store::sql::{Connection, EngineError, SqlResult};
+use crate::store::postgres::{
+    self,
+    address::{Address, SessionUse},
+    turn::Turns,
+};
+use crate::store::sql::{EngineError, SqlConnection, SqlResult};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::open_database::OpenDatabase;
 use crate::store::sqlite::schema::DatabaseMeta;
@@ -18,7 +22,7 @@ use std::path::PathBuf;
 /// Order of calls: `begin`, then statements on `db`, then `commit`; after an error of any of them `roll_back`, then
 /// `transaction_failed`.
 pub(crate) struct WriteConnection {
-    pub db: Connection,
+    pub db: SqlConnection,
     /// The path of the database, or the address of its server.
     pub path: PathBuf,
     engine: WriteEngine,
@@ -59,7 +63,7 @@ impl WriteConnection {
     ///
     /// # Errors
     /// Fails if the file or a session cannot be opened a second time.
-    pub(crate) fn open_reading(&self) -> Result<(Connection, DatabaseMeta), OpenError> {
+    pub(crate) fn open_reading(&self) -> Result<(SqlConnection, DatabaseMeta), OpenError> {
         match &self.engine {
             WriteEngine::Sqlite(_) => connection::open_reading(&self.path),
             #[cfg(feature = "cluster")]
