@@ -307,7 +307,7 @@ pub(crate) fn fault_of(error: &EngineError) -> Option<WriterFault> {
     #[cfg(feature = "cluster")]
     if let EngineError::Postgres(error) = error {
         return match error.kind {
-            ServerErrorKind::Unreachable => Some(WriterFault::Unreachable),
+            ServerErrorKind::Unreachable | ServerErrorKind::OutcomeUnknown => Some(WriterFault::Unreachable),
             ServerErrorKind::Busy => Some(WriterFault::Locked),
             ServerErrorKind::Full => Some(WriterFault::Full),
             ServerErrorKind::ReadOnly => Some(WriterFault::ReadOnly),

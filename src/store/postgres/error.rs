@@ -9,6 +9,8 @@ use tokio_postgres::error::SqlState;
 pub(crate) enum ServerErrorKind {
     /// The server cannot be reached, has ended the session, or does not reply.
     Unreachable,
+    /// The connection was lost during a commit, and it is unknown whether the commit took effect.
+    OutcomeUnknown,
     /// Another session has what is needed.
     Busy,
     /// The server's disk is full.

@@ -7,9 +7,14 @@
 use crate::base::random::fill_secret;
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
 use crate::store::sql::{EngineError, SqlConnection, SqlResult, params};
+use std::time::Duration;
 
 /// The lock of the turns, in the name space of this program.
 const TURN_LOCK: i64 = 0x4372_7478_0000_0002;
+
+/// How often a session is opened again to learn the outcome of a commit, and the pause before each time.
+const RECONNECTS_MAX: u32 = 20;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 
 /// The turns of one writer.
 pub(crate) struct Turns {
@@ -43,10 +48,9 @@ impl Turns {
     pub(crate) fn commit(&mut self, db: &SqlConnection) -> SqlResult<()> {
         db.run(ADVANCE, params![self.turn, self.writer])?;
         match db.commit() {
-            Ok(()) => {}
             Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Unreachable, .. }))
                 if self.took_effect(db)? => {}
-            Err(error) => return Err(error),
+            committed => committed?,
         }
         self.turn += 1;
         Ok(())
@@ -62,20 +66,32 @@ impl Turns {
         db.query_row("SELECT turn FROM journal_head WHERE id = 1", [], |row| row.get(0))
     }
 
-    /// Whether the turn that was being committed is the last one. It waits for the lock, because the lost session may still be
+    /// Whether the turn that was being committed took effect. It waits for the lock, because the lost session may still be
     /// committing.
+    ///
+    /// # Errors
+    /// Fails if the server cannot be reached again in time, or if other turns have followed. The outcome is then unknown.
     fn took_effect(&self, db: &SqlConnection) -> SqlResult<bool> {
-        db.begin()?;
-        let (turn, writer) = take(db)?;
-        db.roll_back()?;
-        log::warn!(
-            "the connection to the database was lost during a commit, which {}",
-            match turn > self.turn {
-                true => "took effect",
-                false => "did not take effect",
+        let unknown = |reason: String| {
+            let message = format!("the connection was lost during a commit, whose outcome is unknown: {reason}");
+            ServerError::new(ServerErrorKind::OutcomeUnknown, message)
+        };
+        let mut attempts_left = RECONNECTS_MAX;
+        let (turn, writer) = loop {
+            match db.begin().and_then(|()| take(db)) {
+                Ok(last) => break last,
+                Err(error) if attempts_left == 0 => return Err(unknown(error.to_string()).into()),
+                Err(_) => {}
             }
-        );
-        Ok(turn == self.turn + 1 && writer == self.writer)
+            attempts_left -= 1;
+            std::thread::sleep(RECONNECT_PAUSE);
+        };
+        db.roll_back()?;
+        match turn - self.turn {
+            0 => Ok(false),
+            1 => Ok(writer == self.writer),
+            others => Err(unknown(format!("{others} turns have followed")).into()),
+        }
     }
 }
 

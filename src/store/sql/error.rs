@@ -1,7 +1,7 @@
 //! Errors of an engine.
 
 #[cfg(feature = "cluster")]
-use crate::store::postgres::error::ServerError;
+use crate::store::postgres::error::{ServerError, ServerErrorKind};
 use std::fmt;
 
 /// The result of a statement.
@@ -30,6 +30,15 @@ impl EngineError {
     /// The error for the value in a column.
     pub(crate) fn value(column: usize, reason: impl Into<String>) -> EngineError {
         EngineError::Value { column, reason: reason.into() }
+    }
+
+    /// Whether the transaction may have been committed all the same, so that it must not run again.
+    pub(crate) fn may_have_committed(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        if let EngineError::Postgres(error) = self {
+            return error.kind == ServerErrorKind::OutcomeUnknown;
+        }
+        false
     }
 
     /// The error of SQLite, if it is one.

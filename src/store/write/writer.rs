@@ -184,7 +184,9 @@ impl Writer {
         let includes_flush = self.cache.inboxes.is_due(self.head);
         let done = match self.transact(commands, now, true) {
             Ok(done) => done,
-            Err(TransactionError::Run(error)) if commands.len() > 1 || includes_flush => {
+            Err(TransactionError::Run(error))
+                if (commands.len() > 1 || includes_flush) && !error.may_have_committed() =>
+            {
                 log::warn!("a transaction of {} commands failed, retrying each alone: {error}", commands.len());
                 self.transact_each(commands, now)
             }
@@ -429,6 +431,10 @@ impl Writer {
             let alone = std::slice::from_ref(command);
             let done = match self.transact(alone, now, false) {
                 Ok(done) => done,
+                Err(TransactionError::Run(error)) if error.may_have_committed() => {
+                    all.results.extend(self.reject(&commands[index..], &error).results);
+                    return all;
+                }
                 Err(TransactionError::Run(error)) => self.reject(alone, &error),
                 // Waiting for the database again for each command would delay all clients.
                 Err(TransactionError::Begin(error)) => {
