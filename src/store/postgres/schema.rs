@@ -19,6 +19,9 @@ pub(crate) const VERSION: i64 = 1;
 /// The advisory lock that one process holds while it creates or migrates the schema, in the name space of this program.
 const SCHEMA_LOCK: i64 = 0x4372_7478_0000_0001;
 
+// The index of searches differs (see `search::server_index`). It has the same words as SQLite's, and follows in the same steps. New
+// words are inserted into it at once, because each search would read a list of those that wait. A row of `search_words` has the
+// words of the part of a text that ends at byte `part`; 0 stands for a whole text.
 const TABLES: &str = concat!(
     "
 CREATE TABLE meta (
@@ -250,6 +253,21 @@ CREATE TABLE idempotency (
     UNIQUE (\"user\", key)
 );
 CREATE INDEX idempotency_at ON idempotency (age_at);
+
+CREATE TABLE search_state (id BIGINT PRIMARY KEY CHECK (id = 1), through BIGINT NOT NULL);
+INSERT INTO search_state (id, through) VALUES (1, 0);
+CREATE TABLE search_pending (number BIGINT PRIMARY KEY, done BIGINT NOT NULL);
+CREATE TABLE search_words (
+    number BIGINT NOT NULL,
+    part BIGINT NOT NULL,
+    words TSVECTOR NOT NULL,
+    PRIMARY KEY (number, part)
+);
+CREATE INDEX search_words_index ON search_words USING gin (words) WITH (fastupdate = off);
+CREATE VIEW search_texts (number, text) AS
+SELECT m.number,
+    convert_to(chr(57344) || 'w' || c.workspace || ' ' || chr(57344) || 'c' || m.conversation || ' ', 'UTF8') || m.content
+FROM messages m JOIN conversations c ON c.number = m.conversation WHERE m.published_by IS NOT NULL;
 
 CREATE TABLE workspace_deletions (
     number BIGINT PRIMARY KEY,

@@ -5,9 +5,12 @@
 //! does not stop at the least number that is wanted, and it begins with the newest messages. So FTS5 gets an expression only if one
 //! of its operands is **rare**, and then no more of them than narrow the search: to read a text costs about as much as a leap.
 //! Otherwise each operand is read alone, in windows that bound the messages that any of them selects.
+//!
+//! On a server, expressions are those of PostgreSQL, and the index bounds its windows itself (see [`server_index`]).
 
 use crate::base::limits::{SEARCH_PREFIX_PAGES_MAX, SEARCH_WORDS_MAX};
 use crate::store::search::matching::SearchWords;
+use crate::store::search::server_index::{self, SelectedMessages};
 use crate::store::sql::{SqlConnection, SqlResult, params};
 use rusqlite::ToSql;
 use std::collections::VecDeque;
@@ -40,7 +43,7 @@ pub(crate) struct SearchExpression {
 /// A part of an expression.
 #[derive(Debug, Clone)]
 pub(crate) struct Operand {
-    /// An expression of FTS5.
+    /// An expression of FTS5, or of PostgreSQL.
     text: String,
     /// The number of messages that it selects, old ones included, if it is known to be rare.
     rare: Option<usize>,
@@ -84,6 +87,10 @@ impl SearchScope {
 impl Operand {
     /// The operand that selects the messages of scopes, which are not empty.
     pub(crate) fn of_scopes(db: &SqlConnection, scopes: &[SearchScope]) -> SqlResult<Operand> {
+        if db.is_server() {
+            let words: Vec<String> = scopes.iter().map(|scope| server_index::operand(&scope.word(), false)).collect();
+            return Ok(Operand::on_server(format!("({})", words.join(" | "))));
+        }
         let words: Vec<String> = scopes.iter().map(|scope| quoted(&scope.word())).collect();
         let mut messages = 0;
         for (scope, word) in scopes.iter().zip(&words) {
@@ -99,7 +106,15 @@ impl Operand {
         Ok(Operand { text: format!("({})", words.join(" OR ")), rare, pages: usize::MAX })
     }
 
+    /// An operand on a server, where nothing is counted.
+    fn on_server(text: String) -> Operand {
+        Operand { text, rare: None, pages: 0 }
+    }
+
     fn of_word(db: &SqlConnection, word: &str) -> SqlResult<Operand> {
+        if db.is_server() {
+            return Ok(Operand::on_server(server_index::operand(word, false)));
+        }
         let text = quoted(word);
         let rare = count_rare(db, &text)?;
         let pages = if rare.is_some() { 0 } else { pages_between(db, word.as_bytes(), word.as_bytes())? };
@@ -109,6 +124,9 @@ impl Operand {
     /// The operand for the words that begin with `prefix`; `None` if they have too many pages. FTS5 reads all of them at each
     /// search.
     fn of_prefix(db: &SqlConnection, prefix: &str) -> SqlResult<Option<Operand>> {
+        if db.is_server() {
+            return Ok(Some(Operand::on_server(server_index::operand(prefix, true))));
+        }
         // No word has this byte.
         let last = [prefix.as_bytes(), &[u8::MAX]].concat();
         let pages = pages_between(db, prefix.as_bytes(), &last)?;
@@ -132,9 +150,12 @@ impl SearchExpression {
         let mut expression = SearchExpression::default();
         for term in &search.terms {
             // The index does not store where in a message a word is, and has words of its own that begin like this.
-            let is_exact = term.words.len() == 1 && !term.words[0].starts_with(SCOPE_MARK);
+            let is_exact = term.words.len() == 1
+                && !term.words[0].starts_with(SCOPE_MARK)
+                && !(db.is_server() && server_index::is_cut(&term.words[0]));
             if term.is_excluded {
                 match is_exact && !term.is_prefix {
+                    true if db.is_server() => expression.excluded.push(server_index::operand(&term.words[0], false)),
                     true => expression.excluded.push(quoted(&term.words[0])),
                     false => expression.needs_text = true,
                 }
@@ -174,6 +195,9 @@ impl SearchExpression {
         (below, least): (i64, i64),
         wanted: usize,
     ) -> SqlResult<Option<Candidates>> {
+        if db.is_server() {
+            return self.server_candidates(db, scopes, (below, least), wanted);
+        }
         // Two operands narrow the search. For most callers, the scopes are one of them.
         let words = self.required.len().min(if scopes.is_some() { 1 } else { 2 });
         let operands: Vec<&Operand> = self.required[..words].iter().chain(scopes).collect();
@@ -207,6 +231,26 @@ impl SearchExpression {
             common.retain(|number| *number >= from);
         }
         Ok(Some(Candidates { numbers: common.into(), from, needs_text: self.needs_text, entries }))
+    }
+
+    /// As [`SearchExpression::candidates`].
+    fn server_candidates(
+        &self,
+        db: &SqlConnection,
+        scopes: Option<&Operand>,
+        window: (i64, i64),
+        wanted: usize,
+    ) -> SqlResult<Option<Candidates>> {
+        let required: Vec<&str> = self.required.iter().map(|operand| operand.text.as_str()).collect();
+        let scopes = scopes.map(|operand| operand.text.as_str());
+        if required.is_empty() {
+            return Ok(None);
+        }
+        let limit = wanted.clamp(1, RARE_MESSAGES);
+        let SelectedMessages { numbers, from, needs_text, entries } =
+            server_index::select(db, (&required, &self.excluded, scopes), window, limit)?;
+        let needs_text = needs_text || self.needs_text;
+        Ok(Some(Candidates { numbers: numbers.into(), from, needs_text, entries }))
     }
 
     /// The conjunction of these operands, without the excluded words.

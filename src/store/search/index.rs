@@ -5,10 +5,15 @@
 //!
 //! Invariant: the index has the words of each published message through `search_state`, except for those in `search_pending`, of which
 //! it has the first `done` bytes. Beside them, it has of each text in `search_removals` the words that are not in the first `done` bytes.
+//!
+//! On a server, the index is a table (see [`server_index`]).
 
 use crate::domain::id::EventNumber;
+use crate::store::search::server_index;
+use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::{number, sql};
 use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
+use std::ops::Range;
 
 /// A text that the index has in part.
 pub(crate) struct PartialText {
@@ -31,16 +36,13 @@ pub(crate) fn set_through(db: &SqlConnection, through: EventNumber) -> SqlResult
 
 /// Records that an answer was published, which may be after later messages were indexed.
 pub(crate) fn published(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
-    if db.is_server() {
-        return Ok(());
-    }
     db.prepare_cached(ADD_PUBLISHED)?.run([sql(message)])
 }
 
 /// Records that a message will have this content. Call it before the message is updated.
 pub(crate) fn will_update(db: &SqlConnection, message: EventNumber, content: &str) -> SqlResult<()> {
     if db.is_server() {
-        return Ok(());
+        return server_index::will_update(db, message, content);
     }
     if !db.prepare_cached(IS_INDEXED_OTHERWISE)?.exists(params![sql(message), content])? {
         return Ok(());
@@ -51,10 +53,10 @@ pub(crate) fn will_update(db: &SqlConnection, message: EventNumber, content: &st
 
 /// Records that a message will be deleted. Call it before its row is.
 pub(crate) fn will_delete(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
-    if db.is_server() {
-        return Ok(());
+    match db.is_server() {
+        true => server_index::remove(db, sql(message))?,
+        false => remove_one(db, message)?,
     }
-    remove_one(db, message)?;
     end_pending(db, sql(message))
 }
 
@@ -66,10 +68,11 @@ fn remove_one(db: &SqlConnection, message: EventNumber) -> SqlResult<()> {
 /// Records that the messages of a conversation through number `last` will be purged.
 pub(crate) fn will_purge(db: &SqlConnection, conversation: i64, last: i64) -> SqlResult<()> {
     if db.is_server() {
-        return Ok(());
+        server_index::remove_through(db, conversation, last)?;
+    } else {
+        db.prepare_cached(REMOVE_THROUGH)?.run([conversation, last])?;
+        db.prepare_cached(REMOVE_BEGINNINGS_THROUGH)?.run([conversation, last])?;
     }
-    db.prepare_cached(REMOVE_THROUGH)?.run([conversation, last])?;
-    db.prepare_cached(REMOVE_BEGINNINGS_THROUGH)?.run([conversation, last])?;
     db.prepare_cached(END_PENDING_THROUGH)?.run([conversation, last])
 }
 
@@ -88,8 +91,11 @@ pub(crate) fn end_pending(db: &SqlConnection, message: i64) -> SqlResult<()> {
     db.prepare_cached(END_PENDING)?.run([message])
 }
 
-/// The first text to remove, from number `from` on.
+/// The first text to remove, from number `from` on. A server has none, because it removes the words of a message at once.
 pub(crate) fn first_removal(db: &SqlConnection, from: i64) -> SqlResult<Option<PartialText>> {
+    if db.is_server() {
+        return Ok(None);
+    }
     db.prepare_cached(FIRST_REMOVAL)?.query_row([from], partial_text).optional()
 }
 
@@ -103,9 +109,18 @@ pub(crate) fn end_removal(db: &SqlConnection, message: i64) -> SqlResult<()> {
     db.prepare_cached(END_REMOVAL)?.run([message])
 }
 
-/// Adds the words of a text to those that the index has for a message.
-pub(crate) fn add(db: &SqlConnection, message: i64, text: &str) -> SqlResult<()> {
-    db.prepare_cached(ADD)?.run(params![message, text])
+/// Adds the words of a part of a message's text to those that the index has for the message.
+pub(crate) fn add(
+    db: &SqlConnection,
+    tokenizer: &Tokenizer,
+    message: i64,
+    text: &str,
+    part: Range<usize>,
+) -> SqlResult<()> {
+    match db.is_server() {
+        true => server_index::add(db, tokenizer, message, text, part),
+        false => db.prepare_cached(ADD)?.run(params![message, &text[part]]),
+    }
 }
 
 /// Removes the words of a text from those that the index has for a message.
@@ -113,8 +128,12 @@ pub(crate) fn remove(db: &SqlConnection, message: i64, text: &str) -> SqlResult<
     db.prepare_cached(REMOVE)?.run(params![message, text])
 }
 
-/// Merges segments of the index, about `pages` of it. Returns whether there was anything to merge.
+/// Merges segments of the index, about `pages` of it. Returns whether there was anything to merge. The index of a server has no
+/// segments.
 pub(crate) fn merge(db: &SqlConnection, pages: usize) -> SqlResult<bool> {
+    if db.is_server() {
+        return Ok(false);
+    }
     let before = db.sqlite().total_changes();
     db.prepare_cached(MERGE)?.run([pages as i64])?;
     // The statement itself counts as a change (section 6.7 of the documentation of FTS5).
@@ -160,9 +179,9 @@ macro_rules! remove_beginning {
 pub(crate) const THROUGH: &str = "SELECT through FROM search_state WHERE id = 1";
 pub(crate) const SET_THROUGH: &str = "UPDATE search_state SET through = ?1 WHERE id = 1";
 pub(crate) const ADD_PUBLISHED: &str = "
-    INSERT OR IGNORE INTO search_pending (number, done) SELECT ?1, 0
+    INSERT INTO search_pending (number, done) SELECT m.number, 0
     FROM search_state s CROSS JOIN messages m ON m.number = ?1
-    WHERE s.id = 1 AND s.through >= ?1 AND m.published_by IS NOT NULL";
+    WHERE s.id = 1 AND s.through >= ?1 AND m.published_by IS NOT NULL ON CONFLICT DO NOTHING";
 pub(crate) const IS_INDEXED_OTHERWISE: &str = "
     SELECT 1 FROM messages WHERE number = ?1 AND content <> ?2 AND published_by IS NOT NULL
         AND number <= (SELECT through FROM search_state WHERE id = 1)";
@@ -175,7 +194,8 @@ pub(crate) const END_PENDING_THROUGH: &str = "
 pub(crate) const FIRST_PENDING: &str = "
     SELECT p.number, p.done, t.text FROM search_pending p CROSS JOIN search_texts t ON t.number = p.number
     ORDER BY p.number LIMIT 1";
-pub(crate) const SET_PENDING: &str = "INSERT OR REPLACE INTO search_pending (number, done) VALUES (?1, ?2)";
+pub(crate) const SET_PENDING: &str = "
+    INSERT INTO search_pending (number, done) VALUES (?1, ?2) ON CONFLICT (number) DO UPDATE SET done = excluded.done";
 pub(crate) const END_PENDING: &str = "DELETE FROM search_pending WHERE number = ?1";
 pub(crate) const FIRST_REMOVAL: &str = "
     SELECT number, done, text FROM search_removals WHERE number >= ?1 ORDER BY number LIMIT 1";

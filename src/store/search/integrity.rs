@@ -1,5 +1,6 @@
 //! Whether the index has exactly the words that it should have.
 
+use crate::store::search::server_index;
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::{SqlConnection, SqlResult};
 use std::collections::HashSet;
@@ -30,6 +31,9 @@ impl WordPairs {
 
 /// Whether the index has the words of the texts that it should have, and no others.
 pub(crate) fn is_consistent(db: &SqlConnection) -> SqlResult<bool> {
+    if db.is_server() {
+        return server_index::is_consistent(db);
+    }
     let indexed = indexed_words(db.sqlite())?;
     let (tokenizer, mut expected) = (Tokenizer::new(db)?, WordPairs::default());
     let mut statement = db.prepare_cached(EXPECTED_TEXTS)?;

@@ -5,9 +5,10 @@ use crate::base::time::MonoTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::EventNumber;
 use crate::store::search::index::{self, PartialText};
+use crate::store::search::server_index;
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{SqlConnection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -85,12 +86,13 @@ impl SearchIndexing {
     /// Runs one step inside an open transaction. `head` is the newest number.
     pub(crate) fn step(&mut self, db: &SqlConnection, head: EventNumber) -> SqlResult<()> {
         let through = index::through(db)?;
+        let tokenizer = Tokenizer::new(db)?;
         // New messages leave room for other texts, if there may be any.
         let reserved = if self.has_more { SEARCH_STEP_BYTES_MAX - NEW_TEXT_BYTES_MAX } else { 0 };
         let mut budget = StepBytes { left: SEARCH_STEP_BYTES_MAX - reserved };
-        self.through = Some(add_new(db, through, head, &mut budget)?);
+        self.through = Some(add_new(db, &tokenizer, (through, head), &mut budget)?);
         budget.left += reserved;
-        self.has_backlog = add_pending(db, &mut budget)? || remove_texts(db, &mut budget)?;
+        self.has_backlog = add_pending(db, &tokenizer, &mut budget)? || remove_texts(db, &tokenizer, &mut budget)?;
         let has_merged = index::merge(db, MERGED_PAGES)?;
         self.has_more = self.has_backlog || has_merged;
         self.first_transaction = None;
@@ -106,7 +108,7 @@ struct StepBytes {
 impl StepBytes {
     /// The next part of a text of which `done` bytes are done; `None` if the step has room for less than a word of it. A part ends
     /// after a word. The first part of a step has at least one, so it is longer than a step if the word is.
-    fn part(&mut self, db: &SqlConnection, text: &str, done: usize) -> SqlResult<Option<Range<usize>>> {
+    fn part(&mut self, tokenizer: &Tokenizer, text: &str, done: usize) -> SqlResult<Option<Range<usize>>> {
         // The place is from a row, which may be damaged.
         let rest = text.get(done..).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, done as i64))?;
         let left = self.left;
@@ -114,7 +116,7 @@ impl StepBytes {
         let mut end = (rest.len() <= left).then_some(rest.len());
         if end.is_none() {
             let mut has_words = false;
-            Tokenizer::new(db)?.words(rest, |_, word| {
+            tokenizer.words(rest, |_, word| {
                 has_words = true;
                 let fits = word.end <= left;
                 if fits || (is_first && end.is_none()) {
@@ -135,28 +137,35 @@ impl StepBytes {
 /// messages are added.
 fn add_new(
     db: &SqlConnection,
-    mut through: EventNumber,
-    head: EventNumber,
+    tokenizer: &Tokenizer,
+    (mut through, head): (EventNumber, EventNumber),
     budget: &mut StepBytes,
 ) -> SqlResult<EventNumber> {
     let from = through;
-    let mut statement = db.prepare_cached(NEW_TEXTS)?;
-    let mut rows = statement.query(params![sql(from), SEARCH_STEP_MESSAGES_MAX as i64])?;
+    let (is_server, messages_max) = (db.is_server(), SEARCH_STEP_MESSAGES_MAX as i64);
+    let mut statement = db.prepare_cached(if is_server { server_index::NEW_TEXTS } else { NEW_TEXTS })?;
+    let mut rows = match is_server {
+        true => statement.query([sql(from), messages_max, NEW_TEXT_BYTES_MAX as i64, budget.left as i64])?,
+        false => statement.query([sql(from), messages_max])?,
+    };
     let mut messages = 0;
     while budget.left > 0 {
         let Some(row) = rows.next()? else { break };
         messages += 1;
         let message: i64 = row.get(0)?;
-        // A message without a text is not published.
-        if let Some(text) = row.optional_text(1)? {
-            if text.len() > NEW_TEXT_BYTES_MAX {
-                index::set_pending(db, message, 0)?;
-            } else if text.len() > budget.left {
+        let (is_long, is_beyond): (bool, bool) = (row.get(2)?, row.get(3)?);
+        match row.optional_text(1)? {
+            None if is_long => index::set_pending(db, message, 0)?,
+            Some(text) if text.len() > NEW_TEXT_BYTES_MAX => index::set_pending(db, message, 0)?,
+            Some(text) if text.len() <= budget.left => {
+                budget.left -= text.len();
+                index::add(db, tokenizer, message, text, 0..text.len())?;
+            }
+            // A message without a text is not published.
+            None if !is_beyond => {}
+            _ => {
                 budget.left = 0;
                 break;
-            } else {
-                budget.left -= text.len();
-                index::add(db, message, text)?;
             }
         }
         through = number(message);
@@ -171,37 +180,42 @@ fn add_new(
 }
 
 /// Adds parts of the pending messages. Returns whether more are left.
-fn add_pending(db: &SqlConnection, budget: &mut StepBytes) -> SqlResult<bool> {
+fn add_pending(db: &SqlConnection, tokenizer: &Tokenizer, budget: &mut StepBytes) -> SqlResult<bool> {
     while let Some(PartialText { number, done, text }) = index::first_pending(db)? {
         if budget.left == 0 {
             return Ok(true);
         }
         // What the index has of the message's earlier text is removed first.
         if let Some(removal) = index::first_removal(db, number)?.filter(|removal| removal.number == number) {
-            remove_part(db, &removal, budget)?;
+            remove_part(db, tokenizer, &removal, budget)?;
             continue;
         }
-        let Some(part) = budget.part(db, &text, done)? else { return Ok(true) };
+        let Some(part) = budget.part(tokenizer, &text, done)? else { return Ok(true) };
         let end = part.end;
-        index::add(db, number, &text[part])?;
+        index::add(db, tokenizer, number, &text, part)?;
         if end == text.len() { index::end_pending(db, number)? } else { index::set_pending(db, number, end)? }
     }
     Ok(false)
 }
 
 /// Removes parts of texts. Returns whether more are left.
-fn remove_texts(db: &SqlConnection, budget: &mut StepBytes) -> SqlResult<bool> {
+fn remove_texts(db: &SqlConnection, tokenizer: &Tokenizer, budget: &mut StepBytes) -> SqlResult<bool> {
     while let Some(removal) = index::first_removal(db, 0)? {
         if budget.left == 0 {
             return Ok(true);
         }
-        remove_part(db, &removal, budget)?;
+        remove_part(db, tokenizer, &removal, budget)?;
     }
     Ok(false)
 }
 
-fn remove_part(db: &SqlConnection, removal: &PartialText, budget: &mut StepBytes) -> SqlResult<()> {
-    let Some(part) = budget.part(db, &removal.text, removal.done)? else { return Ok(()) };
+fn remove_part(
+    db: &SqlConnection,
+    tokenizer: &Tokenizer,
+    removal: &PartialText,
+    budget: &mut StepBytes,
+) -> SqlResult<()> {
+    let Some(part) = budget.part(tokenizer, &removal.text, removal.done)? else { return Ok(()) };
     let end = part.end;
     index::remove(db, removal.number, &removal.text[part])?;
     match end == removal.text.len() {
@@ -210,6 +224,8 @@ fn remove_part(db: &SqlConnection, removal: &PartialText, budget: &mut StepBytes
     }
 }
 
+/// Selects the messages after a number, with their texts if they are published. On a server, two more columns are set: whether
+/// a text is left out because it is long, or because the texts before it fill the step.
 pub(crate) const NEW_TEXTS: &str = "
-    SELECT m.number, (SELECT t.text FROM search_texts t WHERE t.number = m.number)
+    SELECT m.number, (SELECT t.text FROM search_texts t WHERE t.number = m.number), 0, 0
     FROM messages m WHERE m.number > ?1 ORDER BY m.number LIMIT ?2";

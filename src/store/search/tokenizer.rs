@@ -28,12 +28,16 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Creates an instance.
+    /// Creates an instance. If the database is on a server, an empty one of SQLite lends the tokenizer.
     ///
     /// # Errors
     /// Fails if memory is exhausted.
     pub(crate) fn new(db: &SqlConnection) -> SqlResult<Tokenizer> {
-        Ok(Tokenizer::of_sqlite(db.sqlite())?)
+        match db {
+            SqlConnection::Sqlite(db) => Ok(Tokenizer::of_sqlite(db)?),
+            #[cfg(feature = "cluster")]
+            SqlConnection::Postgres(_) => Ok(Tokenizer::of_sqlite(&rusqlite::Connection::open_in_memory()?)?),
+        }
     }
 
     fn of_sqlite(db: &rusqlite::Connection) -> rusqlite::Result<Tokenizer> {

@@ -10,6 +10,7 @@ mod purge;
 mod query_steps;
 mod retention;
 mod search;
+mod server_search;
 mod steps;
 pub(crate) mod support;
 mod transfer;

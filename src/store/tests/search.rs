@@ -17,15 +17,15 @@ use crate::store::sqlite::damage::{self, IntegrityCheck};
 const WORDS: [&str; 8] = ["alpha", "alphabet", "beta", "gamma", "delta", "ga", "bet", "zeta"];
 const USERS: [&str; 3] = ["ann", "bob", "eve"];
 
-fn term(words: &str) -> SearchTerm {
+pub(super) fn term(words: &str) -> SearchTerm {
     SearchTerm { words: words.into(), is_prefix: false, is_excluded: false }
 }
 
-fn prefix(words: &str) -> SearchTerm {
+pub(super) fn prefix(words: &str) -> SearchTerm {
     SearchTerm { is_prefix: true, ..term(words) }
 }
 
-fn not(term: SearchTerm) -> SearchTerm {
+pub(super) fn not(term: SearchTerm) -> SearchTerm {
     SearchTerm { is_excluded: true, ..term }
 }
 
@@ -66,7 +66,9 @@ fn index_all(writer: &mut Writer) -> usize {
 fn assert_consistent(writer: &Writer) {
     assert_eq!(integrity::rows(&writer.connection.db, |_, _| {}), [""; 0]);
     writer.check_search_index();
-    assert_eq!(damage::damage(writer.connection.db.sqlite(), IntegrityCheck::Whole), [""; 0]);
+    if support::is_sqlite() {
+        assert_eq!(damage::damage(writer.connection.db.sqlite(), IntegrityCheck::Whole), [""; 0]);
+    }
 }
 
 fn post_message(
@@ -99,7 +101,7 @@ struct Said {
 }
 
 /// Whether a text of words that spaces separate has a term.
-fn has(text: &str, term: &SearchTerm) -> bool {
+pub(super) fn has(text: &str, term: &SearchTerm) -> bool {
     let (text, wanted): (Vec<&str>, Vec<&str>) = (text.split(' ').collect(), term.words.split(' ').collect());
     let (last, before) = wanted.split_last().unwrap();
     text.windows(wanted.len()).any(|window| {
@@ -427,7 +429,9 @@ fn long_texts_are_indexed_in_parts_whatever_separates_their_words() {
         assert!(steps > 40_000 * "word1234 ".len() / SEARCH_STEP_BYTES_MAX, "{steps} for {separator:?}");
         assert_consistent(&writer);
         done(&mut writer, "ann", update(conversation, message, &text.replace("word1", "term1")));
-        assert!(index_all(&mut writer) > steps, "{separator:?}");
+        // SQLite also removes the words of the old text in steps.
+        let steps_of_update = index_all(&mut writer);
+        assert!(if support::is_sqlite() { steps_of_update > steps } else { steps_of_update == steps }, "{separator:?}");
         assert_consistent(&writer);
         for (wanted, found) in [("word1", 0), ("term1", 1), ("word9999", 1)] {
             assert_eq!(search(&writer, "ann", &all_of(&[term(wanted)])).results.len(), found, "{separator:?}");
@@ -460,6 +464,10 @@ fn a_place_beyond_its_text_stops_the_indexing_alone() {
         "INSERT INTO search_pending SELECT max(number), -1 FROM messages",
         "INSERT INTO search_removals VALUES (1, 2, 'x\u{e9}')",
     ] {
+        // A server has no texts to remove.
+        if damage.contains("search_removals") && !support::is_sqlite() {
+            continue;
+        }
         let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
         post_message(&mut writer, "ann", ConversationRef::Default, "first");
         index_all(&mut writer);
@@ -498,7 +506,8 @@ fn a_busy_writer_does_not_keep_edited_and_deleted_texts_from_the_index() {
         let rows = |table| -> i64 {
             writer.connection.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
         };
-        assert_eq!((rows("search_pending"), rows("search_removals")), (0, 0), "{text_bytes} bytes");
+        assert_eq!(rows("search_pending"), 0, "{text_bytes} bytes");
+        assert!(!support::is_sqlite() || rows("search_removals") == 0, "{text_bytes} bytes");
         assert_consistent(&writer);
     }
 }

@@ -272,7 +272,7 @@ impl Writer {
 
     /// The time from which the index of searches should be extended; `None` while it has everything.
     pub fn indexing_due(&self) -> Option<MonoTime> {
-        if self.connection.db.is_server() { None } else { self.indexing.due(self.head.number) }
+        self.indexing.due(self.head.number)
     }
 
     /// When the next step of maintenance is due.
