@@ -246,6 +246,18 @@ pub(crate) const EXPORT_LINE_BYTES_MAX: usize = FRAME_BYTES_MAX
     + 6 * (REASONING_BYTES_MAX + ANSWER_ERROR_BYTES_MAX)
     + 6 * ANSWER_ATTEMPTS_MAX as usize * MODEL_NAME_BYTES_MAX
     + 1024 * 1024;
+/// Rows that a database server sends at once to a tool that reads a whole table.
+pub(crate) const SCAN_ROWS_MAX: usize = 256;
+/// The same for messages, whose rows may be large.
+pub(crate) const SCAN_MESSAGES_MAX: usize = 16;
+/// Lines of an import that are sent to a database server before its replies are awaited.
+pub(crate) const IMPORT_LINES_SENT_MAX: u64 = 64;
+/// Bytes of such lines.
+pub(crate) const IMPORT_BYTES_SENT_MAX: usize = 1024 * 1024;
+/// Rows of each kind that an import looks up without the database.
+pub(crate) const IMPORT_ROWS_CACHED_MAX: usize = 16 * 1024;
+/// Conversations whose participants an import looks up without the database.
+pub(crate) const IMPORT_CONVERSATIONS_CACHED_MAX: usize = 256;
 /// Size of an allocation, in bytes, from which on it is returned to the system as soon as it is freed: lists, large
 /// messages, the memory of a password check.
 pub(crate) const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;

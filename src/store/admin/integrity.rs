@@ -3,7 +3,7 @@
 //! Each violation is a finding, which is one line. `verify` prints the findings, and tests expect none. A damaged file may
 //! contain any bytes, so no row makes this module panic.
 
-use crate::base::limits::FINDINGS_MAX;
+use crate::base::limits::{FINDINGS_MAX, SCAN_ROWS_MAX};
 use crate::domain::model::Metadata;
 use crate::store::search;
 use crate::store::sql::values::{number, sql};
@@ -295,7 +295,7 @@ fn check_order(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
     let mut statement = db.prepare_cached(
         "SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM state_events ORDER BY 1",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.scan([], SCAN_ROWS_MAX)?;
     let (mut last, mut last_at) = (0, i64::MIN);
     while let Some(row) = rows.next()? {
         let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);

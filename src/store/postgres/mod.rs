@@ -1,7 +1,8 @@
-//! What only a database on a PostgreSQL server has, behind the cargo feature `cluster`: addresses, sessions, the dialect, the schema, and
+//! What only a database on a PostgreSQL server has, behind the cargo feature `cluster`: addresses, sessions, cursors, the dialect, the schema, and
 //! the turns of the writer.
 
 pub(crate) mod address;
+pub(crate) mod cursor;
 pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod row;

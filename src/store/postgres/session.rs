@@ -35,6 +35,8 @@ pub(crate) struct Session {
     /// Statements that are sent with the next flight.
     waiting: RefCell<Vec<Call>>,
     has_transaction: Cell<bool>,
+    /// The number of cursors that were opened.
+    cursors: Cell<u64>,
 }
 
 /// An open connection, and the statements that are prepared on it.
@@ -72,6 +74,7 @@ impl Session {
             link: RefCell::new(None),
             waiting: RefCell::new(Vec::new()),
             has_transaction: Cell::new(false),
+            cursors: Cell::new(0),
         };
         session.connect()?;
         Ok(session)
@@ -123,6 +126,14 @@ impl Session {
         self.waiting.borrow_mut().push(Call::new(sql, params));
     }
 
+    /// Sends the waiting statements, and waits for the replies.
+    ///
+    /// # Errors
+    /// Fails with the first error of any of them.
+    pub(crate) fn flush(&self) -> SqlResult<()> {
+        if self.waiting.borrow().is_empty() { Ok(()) } else { self.run("SELECT 1", Vec::new()).map(drop) }
+    }
+
     /// Sends the waiting statements, and then this one. Returns its rows, and the number of rows that it changed.
     ///
     /// # Errors
@@ -139,9 +150,7 @@ impl Session {
     /// Fails with the first error of any of them.
     pub(crate) fn run_each(&self, sql: &str, lists: Vec<Vec<Value>>) -> SqlResult<Vec<Vec<ServerRow>>> {
         self.ensure_open()?;
-        if !self.waiting.borrow().is_empty() {
-            self.run("SELECT 1", Vec::new())?;
-        }
+        self.flush()?;
         let statement = self.prepare(sql)?;
         let lists: Vec<Vec<Parameter>> =
             lists.into_iter().map(|list| list.into_iter().map(Parameter).collect()).collect();
@@ -156,9 +165,7 @@ impl Session {
     /// # Errors
     /// Fails with the first error of any of them.
     pub(crate) fn run_batch(&self, sql: &str) -> SqlResult<()> {
-        if !self.waiting.borrow().is_empty() {
-            self.run("SELECT 1", Vec::new())?;
-        }
+        self.flush()?;
         self.ensure_open()?;
         self.wait(async |client| client.batch_execute(sql).await)
     }
@@ -204,6 +211,18 @@ impl Session {
             link.statements.insert(sql.into(), statement.clone());
         }
         Ok(statement)
+    }
+
+    /// A number that no other call returns.
+    pub(crate) fn next_cursor(&self) -> u64 {
+        self.cursors.replace(self.cursors.get() + 1)
+    }
+
+    /// Drops a prepared statement that is not used again.
+    pub(crate) fn unprepare(&self, sql: &str) {
+        if let Some(link) = self.link.borrow_mut().as_mut() {
+            link.statements.remove(sql);
+        }
     }
 
     /// Opens a lost session again, unless a transaction was lost with it.

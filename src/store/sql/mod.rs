@@ -12,7 +12,7 @@ pub(crate) use params::Params;
 pub(crate) use rusqlite::params;
 
 #[cfg(feature = "cluster")]
-use crate::store::postgres::{row::ServerRow, session::Session};
+use crate::store::postgres::{cursor::Cursor, row::ServerRow, session::Session};
 #[cfg(feature = "cluster")]
 use params::values_of;
 use rusqlite::types::{FromSql, ValueRef};
@@ -129,6 +129,18 @@ impl SqlConnection {
         self.prepare_cached(sql)?.run(params)
     }
 
+    /// Sends the statements that were not waited for, and waits for them.
+    ///
+    /// # Errors
+    /// Fails with the first error of any of them.
+    pub(crate) fn flush(&self) -> SqlResult<()> {
+        match self {
+            SqlConnection::Sqlite(_) => Ok(()),
+            #[cfg(feature = "cluster")]
+            SqlConnection::Postgres(session) => session.flush(),
+        }
+    }
+
     /// Executes statements without parameters.
     pub(crate) fn execute_batch(&self, sql: &str) -> SqlResult<()> {
         match self {
@@ -177,9 +189,24 @@ impl Statement<'_> {
             Statement::Sqlite(statement) => Ok(SqlRows::Sqlite(statement.query(params)?)),
             #[cfg(feature = "cluster")]
             Statement::Postgres(session, sql) => {
-                Ok(SqlRows::Postgres { rows: session.run(sql, values_of(&params)?)?.0.into(), current: None })
+                let rows = session.run(sql, values_of(&params)?)?.0.into();
+                Ok(SqlRows::Postgres { rows, current: None, rest: None })
             }
         }
+    }
+
+    /// As [`Statement::query`], for more rows than fit into memory: within a transaction, a server sends at most `rows_max` at
+    /// once.
+    pub(crate) fn scan(&mut self, params: impl Params, rows_max: usize) -> SqlResult<SqlRows<'_>> {
+        #[cfg(feature = "cluster")]
+        if let Statement::Postgres(session, sql) = self
+            && !session.is_idle()
+        {
+            let cursor = Cursor::open(session, sql, values_of(&params)?, rows_max)?;
+            return Ok(SqlRows::Postgres { rows: VecDeque::new(), current: None, rest: Some(cursor) });
+        }
+        let _ = rows_max;
+        self.query(params)
     }
 
     /// What `read` makes of each row of a query.
@@ -232,13 +259,15 @@ impl Statement<'_> {
 pub(crate) enum SqlRows<'s> {
     /// Of SQLite, which finds each row when it is asked for.
     Sqlite(rusqlite::Rows<'s>),
-    /// Of a server, which has sent all of them.
+    /// Of a server.
     #[cfg(feature = "cluster")]
     Postgres {
-        /// The rows that are left.
+        /// The rows that were sent, without those that were returned.
         rows: VecDeque<ServerRow>,
         /// The row that was returned last.
         current: Option<ServerRow>,
+        /// The rows that the server has not sent.
+        rest: Option<Cursor<'s>>,
     },
 }
 
@@ -248,7 +277,15 @@ impl SqlRows<'_> {
         match self {
             SqlRows::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
             #[cfg(feature = "cluster")]
-            SqlRows::Postgres { rows, current } => {
+            SqlRows::Postgres { rows, current, rest } => {
+                if rows.is_empty()
+                    && let Some(cursor) = rest
+                {
+                    rows.extend(cursor.fetch()?);
+                    if rows.len() < cursor.rows_max() {
+                        *rest = None;
+                    }
+                }
                 *current = rows.pop_front();
                 Ok(current.as_ref().map(Row::Postgres))
             }
