@@ -1,4 +1,4 @@
-//! The shared parts of the commands on the database file: the database, arguments, and the progress meter.
+//! The shared parts of the commands on whole databases: the database, arguments, and the progress meter.
 
 use super::{CliError, settings};
 use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
@@ -14,18 +14,25 @@ use std::time::{Duration, Instant};
 /// Time between two reports of progress.
 const REPORT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The database file that the settings name.
-pub(super) fn database() -> Result<PathBuf, CliError> {
+/// The database that the settings name.
+pub(super) fn database() -> Result<Database, CliError> {
     match resolve_symlinks(&settings()?.database) {
-        Database::File(path) => Ok(path),
-        #[cfg(feature = "cluster")]
-        Database::Server(_) => {
-            Err(String::from("DATABASE_URL names a server, whose own tools copy its databases: pg_basebackup, pg_dump")
-                .into())
-        }
         Database::Memory => {
             Err(String::from("DATABASE_URL names a database in memory, which only its own server can open").into())
         }
+        database => Ok(database),
+    }
+}
+
+/// The database file that the settings name.
+pub(super) fn database_file() -> Result<PathBuf, CliError> {
+    match database()? {
+        Database::File(path) => Ok(path),
+        _ => Err(String::from(
+            "DATABASE_URL names a PostgreSQL server, which has its own tools for this: pg_basebackup and \
+             point-in-time recovery",
+        )
+        .into()),
     }
 }
 

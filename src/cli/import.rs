@@ -26,7 +26,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     }
     print_text(&format!(
         "{}: {}, new events from {}\n",
-        target.display(),
+        report.path.display(),
         report.counts,
         report.continues_after.next()
     ))?;

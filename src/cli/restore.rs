@@ -1,6 +1,6 @@
 //! `restore`: replaces the database with a backup.
 
-use super::data::{Meter, arguments, database};
+use super::data::{Meter, arguments, database_file};
 use super::{CliError, output::print_text};
 use crate::runtime::{clock::Clock, process};
 use crate::store;
@@ -8,7 +8,7 @@ use crate::store;
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, Some("force"))?;
     let file = given.required()?;
-    let target = database()?;
+    let target = database_file()?;
     process::keep_files_private();
     let mut meter = Meter::new("restored");
     let now = Clock::start().now().wall;

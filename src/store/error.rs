@@ -76,6 +76,12 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl OpenError {
+    /// A database in memory, which a tool is to open.
+    pub(crate) fn in_memory() -> OpenError {
+        let reason = "a database in memory cannot be opened by another process".into();
+        OpenError::CannotOpen { path: ":memory:".into(), reason }
+    }
+
     /// Interprets an error of an engine about the database at `path`.
     pub(crate) fn of_engine(path: &Path, error: &EngineError) -> OpenError {
         match error {
@@ -109,7 +115,7 @@ impl OpenError {
     }
 }
 
-/// Why an operation on a whole database file failed: backup, restore, export, import or verification. Its message is one
+/// Why an operation on a whole database failed: backup, restore, export, import or verification. Its message is one
 /// line.
 #[derive(Debug)]
 pub(crate) enum DataError {
@@ -167,6 +173,15 @@ pub(crate) enum DataError {
         /// The rule that the line violates.
         rule: String,
     },
+    /// One of some lines of an import is invalid.
+    Lines {
+        /// The number of the first one.
+        first: u64,
+        /// The number of the last one.
+        last: u64,
+        /// The rule that the line violates.
+        rule: String,
+    },
     /// The lines of an import contradict each other.
     Inconsistent(String),
     /// The input of an import cannot be read.
@@ -213,6 +228,7 @@ impl fmt::Display for DataError {
                 path.display()
             ),
             DataError::Line { number, rule } => write!(f, "line {number}: {rule}"),
+            DataError::Lines { first, last, rule } => write!(f, "one of the lines {first} to {last}: {rule}"),
             DataError::Inconsistent(finding) => write!(f, "the lines are inconsistent: {finding}"),
             DataError::Input(error) => write!(f, "the input cannot be read: {error}"),
             DataError::Output(error) => write!(f, "the output cannot be written: {error}"),

@@ -23,6 +23,7 @@ mod progress;
 mod read;
 mod rules;
 mod search;
+mod snapshot;
 mod sql;
 mod sqlite;
 mod tables;

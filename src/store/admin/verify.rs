@@ -1,18 +1,21 @@
 //! Verification of a whole database, also while a server has it open.
 
+use crate::config::types::Database;
 use crate::domain::id::EventNumber;
 use crate::store::admin::integrity;
-use crate::store::error::{DataError, OpenError};
+use crate::store::error::DataError;
 use crate::store::progress::{Progress, ProgressReport};
+use crate::store::snapshot::Snapshot;
 use crate::store::sql::{SqlConnection, SqlResult};
-use crate::store::sqlite::connection;
 use crate::store::sqlite::damage::{self, IntegrityCheck};
 use crate::store::tables::journal_head;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifyReport {
+    /// The path of the database, or the address of its server.
+    pub path: PathBuf,
     /// The defects, one line each.
     pub findings: Vec<String>,
     /// The newest event number; 0 if it cannot be read.
@@ -30,23 +33,24 @@ const COUNTED: [(&str, &str); 5] = [
     ("other events", "SELECT count(*) FROM state_events"),
 ];
 
-/// Checks the database at `path` in one snapshot, without changing it.
+/// Checks a database in one snapshot, without changing it. The files of a server are its own matter.
 ///
 /// # Errors
 /// Fails if the database cannot be opened. A defect is a finding, not an error.
-pub(crate) fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
-    let (db, _) = connection::open_reading(path)?;
-    db.begin_snapshot().map_err(|error| OpenError::of_engine(path, &error))?;
-    let mut findings = damage::damage(db.sqlite(), IntegrityCheck::Whole);
+pub(crate) fn verify(database: &Database, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
+    let Snapshot { db, path, .. } = Snapshot::begin(database)?;
+    let mut findings = if db.is_server() { Vec::new() } else { damage::damage(db.sqlite(), IntegrityCheck::Whole) };
     findings.extend(integrity::rows(&db, |done, checks| progress(Progress { done, of: Some(checks) })));
-    findings.extend(integrity::search_index(&db));
+    if !db.is_server() {
+        findings.extend(integrity::search_index(&db));
+    }
     let position = journal_head::load(&db).map_or(EventNumber(0), |head| head.number);
     let counts = if findings.is_empty() { counts(&db) } else { Ok(Vec::new()) };
     let counts = counts.unwrap_or_else(|error| {
         findings.push(error.to_string());
         Vec::new()
     });
-    Ok(VerifyReport { findings, position, counts })
+    Ok(VerifyReport { path, findings, position, counts })
 }
 
 fn counts(db: &SqlConnection) -> SqlResult<Vec<(&'static str, u64)>> {

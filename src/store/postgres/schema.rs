@@ -308,7 +308,11 @@ pub(crate) fn create(db: &SqlConnection, name: &Path) -> Result<DatabaseMeta, Op
     load_meta(db).map_err(failed)
 }
 
-fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenError> {
+/// As [`create`], in the open transaction.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     db.query_row("SELECT pg_advisory_xact_lock(?1)::text", [SCHEMA_LOCK], |_| Ok(())).map_err(failed)?;
     match version(db).map_err(failed)? {
@@ -319,6 +323,17 @@ fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenError> {
         Some(VERSION) => Ok(()),
         Some(found) => Err(OpenError::Newer { path: name.into(), found, known: VERSION }),
     }
+}
+
+/// Counts the rows of the tables, for the planner of statements.
+///
+/// # Errors
+/// Fails if the server does.
+pub(crate) fn analyze(db: &SqlConnection) -> SqlResult<()> {
+    db.execute_batch(
+        "ANALYZE users, workspaces, conversations, conversation_state, participants, messages, answer_jobs, answers, \
+        answer_reasoning, usage, usage_days, state_events, event_recipients",
+    )
 }
 
 /// The first setting by which the server may lose what it has committed, with its value.

@@ -37,6 +37,14 @@ impl Turns {
     /// Fails if the lock is not free in time.
     pub(crate) fn begin(&mut self, db: &SqlConnection) -> SqlResult<()> {
         db.begin()?;
+        self.begin_within(db)
+    }
+
+    /// Begins a turn in the open transaction, which has not read anything that turns change.
+    ///
+    /// # Errors
+    /// As [`Turns::begin`].
+    pub(crate) fn begin_within(&mut self, db: &SqlConnection) -> SqlResult<()> {
         self.turn = take(db)?.0;
         Ok(())
     }

@@ -127,13 +127,13 @@ fn a_removed_user_still_gets_a_gap() {
     // An import restores what the users without a row must get.
     let mut lines = Vec::new();
     let path = directory.file("a.db");
-    export(&path, &mut lines, false, &mut |_| {}).unwrap();
+    export(&support::database_at(&path), &mut lines, false, &mut |_| {}).unwrap();
     let target = directory.file("b.db");
-    import(&target, &mut &lines[..], LATER.wall, &mut |_| {}).unwrap();
+    import(&support::database_at(&target), &mut &lines[..], LATER.wall, &mut |_| {}).unwrap();
     let mut imported = open(&target);
     assert_eq!(gap(&mut imported, "ben", before), Some(left.next()));
     let mut again = Vec::new();
-    export(&target, &mut again, false, &mut |_| {}).unwrap();
+    export(&support::database_at(&target), &mut again, false, &mut |_| {}).unwrap();
     let after_header = |lines: &[u8]| lines.splitn(2, |byte| *byte == b'\n').nth(1).unwrap().to_vec();
     assert_eq!(after_header(&again), after_header(&lines));
 

@@ -8,7 +8,7 @@ use crate::store::{export, import, verify};
 
 fn exported(path: &Path) -> String {
     let mut out = Vec::new();
-    export(path, &mut out, true, &mut |_| {}).unwrap();
+    export(&support::database_at(path), &mut out, true, &mut |_| {}).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -31,12 +31,12 @@ fn answers_of_every_state_are_exported_and_imported() {
     }
 
     let mut reports = 0;
-    let imported = import(&to, &mut before.as_bytes(), NOW.wall, &mut |_| reports += 1).unwrap();
+    let imported = import(&support::database_at(&to), &mut before.as_bytes(), NOW.wall, &mut |_| reports += 1).unwrap();
     assert_eq!((imported.counts.lines() + 2, imported.kept), (reports, None));
     let after = exported(&to);
     let body = |text: &str| text.split_once('\n').unwrap().1.to_owned();
     assert_eq!(body(&after), body(&before));
-    assert_eq!(verify(&to, &mut |_| {}).unwrap().findings, Vec::<String>::new());
+    assert_eq!(verify(&support::database_at(&to), &mut |_| {}).unwrap().findings, Vec::<String>::new());
 
     let mut copy = open_answered(&to);
     copy.check_invariants();

@@ -1,42 +1,45 @@
 //! Writes the content of a database as lines of JSON: users, workspaces, conversations and messages with their ids, from one
 //! snapshot. Derived data (inboxes, counts), state events, responses under idempotency keys, and the signing key are omitted.
 
+use crate::base::limits::{SCAN_MESSAGES_MAX, SCAN_ROWS_MAX};
 use crate::base::time::WallTime;
+use crate::config::types::Database;
 use crate::domain::id::*;
 use crate::domain::model::*;
 use crate::domain::usage::{Day, TokenCounts, TokenUsage};
 use crate::store::error::{Abort, DataError, OpenError};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::JournalHead;
+use crate::store::snapshot::Snapshot;
 use crate::store::sql::values::{decode, number};
-use crate::store::sql::{Row, SqlConnection, SqlResult};
-use crate::store::sqlite::connection;
+use crate::store::sql::{Row, SqlConnection, SqlResult, SqlRows};
 use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
 use crate::store::tables::journal_head;
 use crate::store::tables::{answer_jobs, messages, usage, users};
 use crate::wire::export_line::{
     self, AnswerLine, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
+use std::cmp::Ordering;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Writes the database at `source` to `out`, with or without password hashes. Returns the number of lines of each type.
+/// Writes a database to `out`, with or without password hashes. Returns the number of lines of each type.
 ///
 /// # Errors
 /// Fails if the database cannot be read, or with [`DataError::Output`] if the output cannot be written.
 pub(crate) fn export(
-    source: &Path,
+    source: &Database,
     out: &mut dyn Write,
     with_passwords: bool,
     progress: ProgressReport<'_>,
 ) -> Result<ExportCounts, DataError> {
-    let (db, meta) = connection::open_reading(source)?;
+    let Snapshot { db, meta, path } = Snapshot::begin(source)?;
     let counts = ExportCounts::default();
     let mut exporter = Exporter { db: &db, ids: &meta.ids, with_passwords, counts, buffer: Vec::new(), out, progress };
     exporter.run().map_err(|abort| match abort {
-        Abort::Failed(error) => OpenError::of_engine(source, &error).into(),
+        Abort::Failed(error) => OpenError::of_engine(&path, &error).into(),
         Abort::Rejected(error) => DataError::Output(error),
     })
 }
@@ -46,7 +49,7 @@ pub(crate) fn export(
 /// # Errors
 /// As [`export`], and if `target` exists or cannot be created.
 pub(crate) fn export_to_file(
-    source: &Path,
+    source: &Database,
     target: &Path,
     with_passwords: bool,
     progress: ProgressReport<'_>,
@@ -72,7 +75,6 @@ struct Exporter<'a> {
 
 impl Exporter<'_> {
     fn run(&mut self) -> Result<ExportCounts, Abort<io::Error>> {
-        self.db.begin_snapshot()?;
         self.header()?;
         self.users()?;
         self.workspaces()?;
@@ -105,7 +107,7 @@ impl Exporter<'_> {
 
     fn users(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare_cached(USERS)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.scan([], SCAN_ROWS_MAX)?;
         while let Some(row) = rows.next()? {
             let user = UserLine {
                 id: UserId::new_unchecked(row.get::<Arc<str>>(0)?),
@@ -128,7 +130,7 @@ impl Exporter<'_> {
 
     fn workspaces(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare_cached(WORKSPACES)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.scan([], SCAN_ROWS_MAX)?;
         while let Some(row) = rows.next()? {
             let workspace = Workspace {
                 id: WorkspaceId(self.id(row, 0)?),
@@ -147,7 +149,11 @@ impl Exporter<'_> {
 
     fn conversations(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare_cached(CONVERSATIONS)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.scan([], SCAN_ROWS_MAX)?;
+        let mut statement = self.db.prepare_cached(PARTICIPANTS)?;
+        let mut participants = Belonging::new(statement.scan([], SCAN_ROWS_MAX)?, |row| {
+            Ok((UserId::new_unchecked(row.get::<Arc<str>>(1)?), number(row.get(2)?)))
+        });
         while let Some(row) = rows.next()? {
             let conversation = ConversationLine {
                 id: ConversationId(self.id(row, 0)?),
@@ -156,7 +162,7 @@ impl Exporter<'_> {
                 updated_at: WallTime(row.get(4)?),
                 topic: Topic::new_unchecked(row.get::<Arc<str>>(5)?),
                 metadata: Metadata::new_unchecked(row.get::<Arc<str>>(6)?),
-                participants: self.participants(row.get(0)?)?,
+                participants: participants.of(row.get(0)?)?,
             };
             self.counts.conversations += 1;
             self.line(&ExportLine::Conversation(conversation))?;
@@ -164,17 +170,11 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn participants(&self, conversation: i64) -> SqlResult<Vec<(UserId, EventNumber)>> {
-        let mut statement = self.db.prepare_cached(PARTICIPANTS)?;
-        let rows = statement.query_map([conversation], |row| {
-            Ok((UserId::new_unchecked(row.get::<Arc<str>>(0)?), number(row.get(1)?)))
-        })?;
-        rows.collect()
-    }
-
     fn messages(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare_cached(MESSAGES)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.scan([], SCAN_MESSAGES_MAX)?;
+        let mut statement = self.db.prepare_cached(ANSWERS)?;
+        let mut answers = Belonging::new(statement.scan([], SCAN_ROWS_MAX)?, answer_line);
         while let Some(row) = rows.next()? {
             let published = match (row.get::<Option<i64>>(11)?, row.get::<Option<i64>>(12)?) {
                 (Some(event), Some(at)) => Some((number(event), WallTime(at))),
@@ -199,7 +199,7 @@ impl Exporter<'_> {
                     (Some(job), Some(user)) => Some((number(job), UserId::new_unchecked(user))),
                     _ => None,
                 },
-                answers: self.answers(row.get(0)?)?,
+                answers: answers.of(row.get(0)?)?,
                 error: row.get(18)?,
                 reasoning: row.get(19)?,
                 metadata: Metadata::new_unchecked(row.get::<Arc<str>>(14)?),
@@ -211,29 +211,9 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn answers(&self, message: i64) -> SqlResult<Vec<AnswerLine>> {
-        let mut statement = self.db.prepare_cached(ANSWERS)?;
-        let rows = statement.query_map([message], |row| {
-            let count = |column| row.get::<i64>(column).map(|count| count as u64);
-            Ok(AnswerLine {
-                status: decode(row, 0, messages::status_of)?,
-                answer: row.get::<Option<i64>>(1)?.map(number),
-                error: row.get(2)?,
-                usage: match row.get(3)? {
-                    None => None,
-                    Some(model) => {
-                        let (prompt, completion, reasoning, cached) = (count(4)?, count(5)?, count(6)?, count(7)?);
-                        Some(TokenUsage { model, tokens: TokenCounts { prompt, completion, reasoning, cached } })
-                    }
-                },
-            })
-        })?;
-        rows.collect()
-    }
-
     fn usage(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare_cached(USAGE)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.scan([], SCAN_ROWS_MAX)?;
         while let Some(row) = rows.next()? {
             let usage = UsageLine {
                 user: UserId::new_unchecked(row.get::<Arc<str>>(5)?),
@@ -259,6 +239,58 @@ impl Exporter<'_> {
     fn optional_id(&self, row: Row<'_>, column: usize) -> SqlResult<Option<Uuid>> {
         if row.get::<Option<i64>>(column)?.is_some() { self.id(row, column).map(Some) } else { Ok(None) }
     }
+}
+
+/// The rows of a query that belong to those of another one. Both are in ascending order of their first columns.
+struct Belonging<'s, T> {
+    rows: SqlRows<'s>,
+    read: fn(Row<'_>) -> SqlResult<T>,
+    /// The row that was read last, if it belongs to a later one.
+    next: Option<(i64, T)>,
+}
+
+impl<'s, T> Belonging<'s, T> {
+    fn new(rows: SqlRows<'s>, read: fn(Row<'_>) -> SqlResult<T>) -> Belonging<'s, T> {
+        Belonging { rows, read, next: None }
+    }
+
+    /// The rows that belong to `key`, which grows from call to call.
+    fn of(&mut self, key: i64) -> SqlResult<Vec<T>> {
+        let mut found = Vec::new();
+        loop {
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => match self.rows.next()? {
+                    Some(row) => (row.get(0)?, (self.read)(row)?),
+                    None => return Ok(found),
+                },
+            };
+            match next.0.cmp(&key) {
+                Ordering::Less => {}
+                Ordering::Equal => found.push(next.1),
+                Ordering::Greater => {
+                    self.next = Some(next);
+                    return Ok(found);
+                }
+            }
+        }
+    }
+}
+
+fn answer_line(row: Row<'_>) -> SqlResult<AnswerLine> {
+    let count = |column| row.get::<i64>(column).map(|count| count as u64);
+    Ok(AnswerLine {
+        status: decode(row, 1, messages::status_of)?,
+        answer: row.get::<Option<i64>>(2)?.map(number),
+        error: row.get(3)?,
+        usage: match row.get(4)? {
+            None => None,
+            Some(model) => {
+                let (prompt, completion, reasoning, cached) = (count(5)?, count(6)?, count(7)?, count(8)?);
+                Some(TokenUsage { model, tokens: TokenCounts { prompt, completion, reasoning, cached } })
+            }
+        },
+    })
 }
 
 const REMOVED_USERS_THROUGH: &str = "
@@ -291,8 +323,8 @@ const CONVERSATIONS: &str = "
     CROSS JOIN conversation_state s ON s.conversation = c.number
     WHERE c.deleted IS NULL ORDER BY c.number";
 const PARTICIPANTS: &str = "
-    SELECT u.oid, p.since FROM participants p CROSS JOIN users u ON u.key = p.user
-    WHERE p.conversation = ?1 ORDER BY p.since, p.ordinal";
+    SELECT p.conversation, u.oid, p.since FROM participants p CROSS JOIN users u ON u.key = p.user
+    ORDER BY p.conversation, p.since, p.ordinal";
 const MESSAGES: &str = "
     SELECT m.number, m.created_at, c.number, c.created_at, m.updated_at, u.oid, m.role, m.status, m.correlation_id,
         answered.number, answered.created_at, e.number, e.at, j.responder, m.metadata, m.content,
@@ -308,8 +340,8 @@ const MESSAGES: &str = "
     LEFT JOIN answer_reasoning r ON r.message = m.number
     ORDER BY m.number";
 const ANSWERS: &str = "
-    SELECT status, answer, error, model, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens
-    FROM answers WHERE asked = ?1 ORDER BY attempt";
+    SELECT asked, status, answer, error, model, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens
+    FROM answers ORDER BY asked, attempt";
 const USAGE: &str = "
     SELECT s.answers, s.prompt_tokens, s.completion_tokens, s.reasoning_tokens, s.cached_tokens, u.oid, s.day, s.conversation,
         s.conversation_at, s.model

@@ -1,8 +1,12 @@
-//! Creates a database from an export, with the same ids, numbers and times. The database is an atomic file, so after an invalid
-//! line or a crash nothing has changed.
+//! Creates a database from an export, with the same ids, numbers and times. A file is atomic, and on a server everything is one
+//! transaction, so after an invalid line or a crash nothing has changed.
 
-use crate::base::limits::EXPORT_LINE_BYTES_MAX;
+use crate::base::limits::{
+    EXPORT_LINE_BYTES_MAX, IMPORT_BYTES_SENT_MAX, IMPORT_CONVERSATIONS_CACHED_MAX, IMPORT_LINES_SENT_MAX,
+    IMPORT_ROWS_CACHED_MAX,
+};
 use crate::base::time::WallTime;
+use crate::config::types::Database;
 use crate::domain::answer_job::{JobId, UserKey};
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
@@ -10,29 +14,44 @@ use crate::domain::model::{Status, Workspace};
 use crate::store::admin::development_user::is_development_user;
 use crate::store::admin::integrity;
 use crate::store::error::{DataError, OpenError, fault_of};
+#[cfg(feature = "cluster")]
+use crate::store::postgres::{
+    address::{Address, SessionUse},
+    schema,
+    turn::Turns,
+};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::age::AgeTime;
-use crate::store::rules::records::{EndedAnswerRow, JournalHead, NewEventRow, NewJobRow};
+use crate::store::rules::records::{ConversationAccess, EndedAnswerRow, JournalHead, NewEventRow, NewJobRow};
 use crate::store::sql::values::sql;
 use crate::store::sql::{EngineError, OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
 use crate::store::sqlite::restore::{RestoreTarget, start_timeline};
 use crate::store::tables::journal_head;
+#[cfg(feature = "cluster")]
+use crate::store::tables::timeline;
 use crate::store::tables::{
     answer_jobs, answers, conversations, messages, reasoning, released_users, state_events, usage, users, workspaces,
 };
+#[cfg(feature = "cluster")]
+use crate::store::write::database_lock::DatabaseLock;
 use crate::wire::export_line::{
     self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
 use crate::wire::metadata::string_member;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImportReport {
+    /// The path of the database, or the address of its server.
+    pub path: PathBuf,
     /// The number of lines of each type.
     pub counts: ExportCounts,
     /// The number after which new events are numbered.
@@ -46,14 +65,41 @@ pub(crate) struct ImportReport {
 /// # Errors
 /// Fails if a server has `target` open, if it has data, or if a line is invalid. The target is then unchanged.
 pub(crate) fn import(
+    target: &Database,
+    input: &mut dyn BufRead,
+    now: WallTime,
+    progress: ProgressReport<'_>,
+) -> Result<ImportReport, DataError> {
+    match target {
+        Database::File(path) => import_into_file(path, input, now, progress),
+        Database::Memory => Err(OpenError::in_memory().into()),
+        #[cfg(feature = "cluster")]
+        Database::Server(url) => {
+            let path = PathBuf::from(Address::parse(url)?.name());
+            let lock = DatabaseLock::try_acquire(target)?;
+            let _lock = lock.ok_or_else(|| DataError::InUse { path: path.clone(), holder: None })?;
+            let db = Address::parse(url)?.connect(SessionUse::Tool)?;
+            let imported = import_into_server(&db, &path, input, now, progress);
+            if imported.is_err() {
+                db.roll_back().unwrap_or_else(|error| log::warn!("cannot roll back a transaction: {error}"));
+            }
+            imported
+        }
+    }
+}
+
+fn import_into_file(
     target: &Path,
     input: &mut dyn BufRead,
     now: WallTime,
     progress: ProgressReport<'_>,
 ) -> Result<ImportReport, DataError> {
     let destination = RestoreTarget::lock(target)?;
-    if destination.exists && !is_empty(target)? {
-        return Err(DataError::TargetNotEmpty(target.into()));
+    if destination.exists {
+        let (db, _) = connection::open_reading(target)?;
+        if !is_empty(&db).map_err(|error| OpenError::of_engine(target, &error))? {
+            return Err(DataError::TargetNotEmpty(target.into()));
+        }
     }
     let file = AtomicFile::create(target)?;
     // No other process opens the file before it is complete, so it needs no durability and no journal.
@@ -62,29 +108,67 @@ pub(crate) fn import(
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(())).map_err(failed)?;
     db.begin().map_err(failed)?;
     let counts = read_all(&db, file.path(), input, progress)?;
-    db.execute_batch(COUNT_MESSAGES).map_err(failed)?;
-    db.execute_batch(ADD_ANSWERS).map_err(failed)?;
-    db.execute_batch(MARK_NAMED_USERS).map_err(failed)?;
+    derive_rows(&db).map_err(failed)?;
     db.commit().map_err(failed)?;
-    if let Some(finding) = integrity::rows(&db, |_, _| {}).into_iter().next() {
-        return Err(DataError::Inconsistent(finding));
-    }
+    check(&db)?;
     let continues_after = start_timeline(db, file.path(), destination.known, now)?;
     let kept = destination.replace_with(file, now)?;
-    Ok(ImportReport { counts, continues_after, kept })
+    Ok(ImportReport { path: target.into(), counts, continues_after, kept })
+}
+
+/// Imports in one transaction, which creates the tables if the database has none, and is one of the turns of writers.
+#[cfg(feature = "cluster")]
+fn import_into_server(
+    db: &SqlConnection,
+    path: &Path,
+    input: &mut dyn BufRead,
+    now: WallTime,
+    progress: ProgressReport<'_>,
+) -> Result<ImportReport, DataError> {
+    let failed = |error: EngineError| OpenError::of_engine(path, &error);
+    let mut turns = Turns::new();
+    db.begin().map_err(failed)?;
+    schema::create_within(db, path)?;
+    turns.begin_within(db).map_err(failed)?;
+    if !is_empty(db).map_err(failed)? {
+        return Err(DataError::TargetNotEmpty(path.into()));
+    }
+    // The development user, whom the lines may have as well.
+    db.run("DELETE FROM users", []).map_err(failed)?;
+    let counts = read_all(db, path, input, progress)?;
+    // Otherwise the server plans the statements below for empty tables.
+    schema::analyze(db).map_err(failed)?;
+    derive_rows(db).map_err(failed)?;
+    check(db)?;
+    let continues_after = timeline::start(db, EventNumber(0), now).map_err(failed)?;
+    let continues_after = continues_after.ok_or(DataError::NumbersExhausted)?;
+    turns.commit(db).map_err(failed)?;
+    Ok(ImportReport { path: path.into(), counts, continues_after, kept: None })
 }
 
 /// Whether a database has no other data than a server creates at its first start.
-fn is_empty(path: &Path) -> Result<bool, OpenError> {
-    let (db, _) = connection::open_reading(path)?;
-    let is_empty = || -> SqlResult<bool> {
-        let head = journal_head::load(&db)?;
-        let mut statement = db.prepare_cached("SELECT oid FROM users LIMIT 2")?;
-        let users = statement.query_map([], |row| row.get::<String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let only_development = users.into_iter().all(|id| is_development_user(&UserId::new_unchecked(id)));
-        Ok(head.number == EventNumber(0) && only_development)
-    };
-    is_empty().map_err(|error| OpenError::of_engine(path, &error))
+fn is_empty(db: &SqlConnection) -> SqlResult<bool> {
+    let head = journal_head::load(db)?;
+    let mut statement = db.prepare_cached("SELECT oid FROM users LIMIT 2")?;
+    let users = statement.query_map([], |row| row.get::<String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let only_development = users.into_iter().all(|id| is_development_user(&UserId::new_unchecked(id)));
+    Ok(head.number == EventNumber(0) && only_development)
+}
+
+/// Writes what is derived from the rows of all lines.
+fn derive_rows(db: &SqlConnection) -> SqlResult<()> {
+    [COUNT_MESSAGES, ADD_ERRORS, ADD_ANSWERS, MARK_NAMED_USERS]
+        .iter()
+        .try_for_each(|statement| db.run(statement, []))?;
+    db.flush()
+}
+
+/// Checks that the rows fit together.
+fn check(db: &SqlConnection) -> Result<(), DataError> {
+    match integrity::rows(db, |_, _| {}).into_iter().next() {
+        None => Ok(()),
+        Some(finding) => Err(DataError::Inconsistent(finding)),
+    }
 }
 
 fn read_all(
@@ -93,7 +177,7 @@ fn read_all(
     input: &mut dyn BufRead,
     progress: ProgressReport<'_>,
 ) -> Result<ExportCounts, DataError> {
-    let mut lines = LineReader { input, number: 0, text: Vec::new() };
+    let mut lines = LineReader { input, number: 0, text: Vec::new(), executed: 0, bytes_sent: 0 };
     let (mut importer, mut counts) = (None, ExportCounts::default());
     loop {
         let line = lines.next()?;
@@ -107,6 +191,7 @@ fn read_all(
             (ExportLine::End(end), Some(_)) => Ok(Some(end)),
             (line, Some(importer)) => importer.add(&line, &mut counts).map(|()| None),
         })();
+        let done = done.and_then(|end| lines.sent(db, end.is_some()).map(|()| end));
         progress(Progress { done: counts.lines(), of: None });
         match done {
             Ok(None) => {}
@@ -117,7 +202,7 @@ fn read_all(
             Err(LineError::Database(error)) if fault_of(&error).is_some() => {
                 return Err(OpenError::of_engine(path, &error).into());
             }
-            Err(LineError::Database(error)) => return Err(lines.error(error.to_string())),
+            Err(LineError::Database(error)) => return Err(lines.error_since_executed(error.to_string())),
         }
     }
     if lines.has_more()? { Err(lines.error("it follows the last line".into())) } else { Ok(counts) }
@@ -129,6 +214,10 @@ struct LineReader<'a> {
     /// The number of the last line that was read, from 1.
     number: u64,
     text: Vec<u8>,
+    /// The number of the last line whose statements a server has executed.
+    executed: u64,
+    /// The bytes of the lines since then.
+    bytes_sent: usize,
 }
 
 impl LineReader<'_> {
@@ -146,12 +235,32 @@ impl LineReader<'_> {
         export_line::read(&self.text).map_err(|rule| self.error(rule))
     }
 
+    /// Notes that the statements of the last line were sent. Waits until a server has executed those of all lines if they are
+    /// many, or if `all` is set.
+    fn sent(&mut self, db: &SqlConnection, all: bool) -> Result<(), LineError> {
+        self.bytes_sent += self.text.len();
+        let lines_sent = self.number - self.executed;
+        if all || !db.is_server() || lines_sent >= IMPORT_LINES_SENT_MAX || self.bytes_sent >= IMPORT_BYTES_SENT_MAX {
+            db.flush()?;
+            (self.executed, self.bytes_sent) = (self.number, 0);
+        }
+        Ok(())
+    }
+
     fn has_more(&mut self) -> Result<bool, DataError> {
         Ok(!self.input.fill_buf().map_err(DataError::Input)?.is_empty())
     }
 
     fn error(&self, rule: String) -> DataError {
         DataError::Line { number: self.number, rule }
+    }
+
+    /// The error of a statement of the last line, or of a line before it that has not been executed.
+    fn error_since_executed(&self, rule: String) -> DataError {
+        match self.executed + 1 {
+            first if first < self.number => DataError::Lines { first, last: self.number, rule },
+            _ => self.error(rule),
+        }
     }
 }
 
@@ -180,6 +289,20 @@ struct Importer<'a> {
     ids: IdKey,
     position: EventNumber,
     position_at: WallTime,
+    /// The keys of some users.
+    users: HashMap<UserId, i64>,
+    /// The times of some rows, by the statement that selects them and the number.
+    created_at: HashMap<(&'static str, EventNumber), WallTime>,
+    /// Some conversations.
+    conversations: HashMap<EventNumber, Arc<ConversationAccess>>,
+}
+
+/// Adds an entry to a cache that holds `max` of them.
+fn remember<K: Eq + Hash, V>(cache: &mut HashMap<K, V>, max: usize, key: K, value: V) {
+    if cache.len() >= max {
+        cache.clear();
+    }
+    cache.insert(key, value);
 }
 
 impl<'a> Importer<'a> {
@@ -195,7 +318,15 @@ impl<'a> Importer<'a> {
             }
             released_users::raise_others(db, through)?;
         }
-        Ok(Importer { db, ids: IdKey::new(header.id_key), position: header.position, position_at: header.at })
+        Ok(Importer {
+            db,
+            ids: IdKey::new(header.id_key),
+            position: header.position,
+            position_at: header.at,
+            users: HashMap::new(),
+            created_at: HashMap::new(),
+            conversations: HashMap::new(),
+        })
     }
 
     fn add(&mut self, line: &ExportLine, counts: &mut ExportCounts) -> Result<(), LineError> {
@@ -224,7 +355,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn add_user(&self, user: &UserLine) -> Result<(), LineError> {
+    fn add_user(&mut self, user: &UserLine) -> Result<(), LineError> {
         if users::find(self.db, &user.id)?.is_some() {
             return Err(LineError::Rule(format!("the user {:?} already exists", user.id.as_str())));
         }
@@ -251,17 +382,19 @@ impl<'a> Importer<'a> {
                 "UPDATE users SET tokens_since = ?2, token_generation = ?3, removed_through = ?4 WHERE key = ?1",
             )?
             .run(params![key, user.tokens_since.map(|at| at.0), generation, sql(user.removed_through)])?;
+        remember(&mut self.users, IMPORT_ROWS_CACHED_MAX, user.id.clone(), key);
         Ok(())
     }
 
-    fn add_workspace(&self, workspace: &Workspace) -> Result<(), LineError> {
+    fn add_workspace(&mut self, workspace: &Workspace) -> Result<(), LineError> {
         let number = self.new_number(workspace.id.0, workspace.created_at)?;
         let owner = self.user("owner_id", &workspace.owner)?;
         workspaces::insert(self.db, number, owner, workspace)?;
+        self.created(WORKSPACE_CREATED_AT, number, workspace.created_at);
         Ok(())
     }
 
-    fn add_conversation(&self, conversation: &ConversationLine) -> Result<(), LineError> {
+    fn add_conversation(&mut self, conversation: &ConversationLine) -> Result<(), LineError> {
         let number = self.new_number(conversation.id.0, conversation.created_at)?;
         let workspace = self.existing("workspace_id", conversation.workspace_id.0, WORKSPACE_CREATED_AT)?;
         self.db.prepare_cached(INSERT_CONVERSATION)?.run(params![
@@ -273,6 +406,7 @@ impl<'a> Importer<'a> {
             string_member(&conversation.metadata, "responder"),
         ])?;
         self.db.prepare_cached(INSERT_STATE)?.run([sql(number), conversation.updated_at.0])?;
+        self.created(CONVERSATION_CREATED_AT, number, conversation.created_at);
         for (ordinal, (id, since)) in conversation.participants.iter().enumerate() {
             if *since > self.position {
                 return Err(LineError::Rule("a participant's `since` is beyond the header's position".into()));
@@ -283,7 +417,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn add_message(&self, message: &MessageLine) -> Result<(), LineError> {
+    fn add_message(&mut self, message: &MessageLine) -> Result<(), LineError> {
         let number = self.new_number(message.id.0, message.created_at)?;
         let conversation = self.existing("conversation_id", message.conversation_id.0, CONVERSATION_CREATED_AT)?;
         let reply_to = match message.reply_to {
@@ -311,6 +445,7 @@ impl<'a> Importer<'a> {
             message.content.as_str(),
             message.error.as_deref(),
         ])?;
+        self.created(MESSAGE_CREATED_AT, number, message.created_at);
         if let Some(responder) = message.responder {
             let (key, user) = match &message.job {
                 Some((job, user)) => (self.within(*job)?, self.user("job.user_id", user)?),
@@ -346,7 +481,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn add_usage(&self, line: &UsageLine) -> Result<(), LineError> {
+    fn add_usage(&mut self, line: &UsageLine) -> Result<(), LineError> {
         let user = self.user("user_id", &line.user)?;
         let (conversation, at) = match line.conversation {
             None => (usage::NO_CONVERSATION, WallTime(0)),
@@ -363,7 +498,7 @@ impl<'a> Importer<'a> {
 
     /// Inserts the event that published an answer. Its recipients are the present ones of the conversation.
     fn publish(
-        &self,
+        &mut self,
         (event, at): (EventNumber, WallTime),
         message: &MessageLine,
         (number, conversation, sender): (EventNumber, EventNumber, i64),
@@ -371,9 +506,7 @@ impl<'a> Importer<'a> {
         if at > self.position_at {
             return Err(LineError::Rule("`published` is after the header's time".into()));
         }
-        let access = conversations::access(self.db, &self.ids, conversation)?;
-        let access =
-            access.ok_or_else(|| LineError::Rule("`conversation_id` is not an id in the lines before".into()))?;
+        let access = self.access(conversation)?;
         let draft = NewEventRow {
             kind: EventKind::Output,
             actor_key: sender,
@@ -385,6 +518,22 @@ impl<'a> Importer<'a> {
             recipient_keys: &access.recipient_keys,
         };
         Ok(state_events::insert(self.db, event, at, AgeTime(0), &draft)?)
+    }
+
+    fn access(&mut self, conversation: EventNumber) -> Result<Arc<ConversationAccess>, LineError> {
+        if let Some(access) = self.conversations.get(&conversation) {
+            return Ok(access.clone());
+        }
+        let access = conversations::access(self.db, &self.ids, conversation)?;
+        let rule = || LineError::Rule("`conversation_id` is not an id in the lines before".into());
+        let access = Arc::new(access.ok_or_else(rule)?);
+        remember(&mut self.conversations, IMPORT_CONVERSATIONS_CACHED_MAX, conversation, access.clone());
+        Ok(access)
+    }
+
+    /// Remembers a row for `existing`.
+    fn created(&mut self, statement: &'static str, number: EventNumber, at: WallTime) {
+        remember(&mut self.created_at, IMPORT_ROWS_CACHED_MAX, (statement, number), at);
     }
 
     /// The number in the id of a new row, which must have been created at `created_at`.
@@ -410,26 +559,31 @@ impl<'a> Importer<'a> {
     }
 
     /// The number in the id of a row from an earlier line. The statement `created_at` selects the creation time of the row.
-    fn existing(&self, name: &str, id: Uuid, created_at: &str) -> Result<EventNumber, LineError> {
-        let opened = self.ids.open(id);
-        let found = match opened {
-            Some((number, _)) => self
-                .db
-                .prepare_cached(created_at)?
-                .query_row([sql(number)], |row| row.get(0).map(WallTime))
-                .optional()?,
-            None => None,
+    fn existing(&mut self, name: &str, id: Uuid, created_at: &'static str) -> Result<EventNumber, LineError> {
+        let missing = || LineError::Rule(format!("`{name}` is not an id in the lines before"));
+        let (number, at) = self.ids.open(id).ok_or_else(missing)?;
+        let found = match self.created_at.get(&(created_at, number)) {
+            Some(found) => *found,
+            None => {
+                let mut statement = self.db.prepare_cached(created_at)?;
+                let found = statement.query_row([sql(number)], |row| row.get(0).map(WallTime)).optional()?;
+                let found = found.ok_or_else(missing)?;
+                self.created(created_at, number, found);
+                found
+            }
         };
-        match opened {
-            Some((number, at)) if found == Some(at) => Ok(number),
-            _ => Err(LineError::Rule(format!("`{name}` is not an id in the lines before"))),
-        }
+        if found == at { Ok(number) } else { Err(missing()) }
     }
 
-    fn user(&self, name: &str, id: &UserId) -> Result<i64, LineError> {
+    fn user(&mut self, name: &str, id: &UserId) -> Result<i64, LineError> {
+        if let Some(key) = self.users.get(id) {
+            return Ok(*key);
+        }
         let user = users::find(self.db, id)?;
         let missing = || LineError::Rule(format!("`{name}` is not a user in the lines before: {:?}", id.as_str()));
-        user.map(|user| user.key).ok_or_else(missing)
+        let key = user.ok_or_else(missing)?.key;
+        remember(&mut self.users, IMPORT_ROWS_CACHED_MAX, id.clone(), key);
+        Ok(key)
     }
 }
 
@@ -444,16 +598,17 @@ const INSERT_STATE: &str = "
 /// Users with nothing but an id are removed with the last row that names them. One whom no row names stays, so that another
 /// export has the same lines.
 const MARK_NAMED_USERS: &str = "
-    UPDATE users SET only_named = 1
-    WHERE name = '' AND email = '' AND password IS NULL AND status = 0 AND tokens_since IS NULL AND token_generation = 0
-        AND key NOT IN (SELECT sender FROM messages) AND key NOT IN (SELECT owner FROM workspaces)
-        AND key NOT IN (SELECT actor FROM state_events) AND key NOT IN (SELECT user FROM usage)";
+    UPDATE users SET only_named = 1 WHERE key IN (
+        SELECT key FROM users
+        WHERE name = '' AND email = '' AND password IS NULL AND status = 0 AND tokens_since IS NULL AND token_generation = 0
+        EXCEPT SELECT sender FROM messages EXCEPT SELECT owner FROM workspaces
+        EXCEPT SELECT actor FROM state_events EXCEPT SELECT user FROM usage)";
+const ADD_ERRORS: &str = "UPDATE messages SET error = 'the answer failed' WHERE status = 4 AND error IS NULL";
 /// Exports of version 1 have answers, but not the rows about them.
 const ADD_ANSWERS: &str = "
-    UPDATE messages SET error = 'the answer failed' WHERE status = 4 AND error IS NULL;
     INSERT INTO answers (asked, attempt, status, answer, error)
     SELECT m.number, 1, a.status, a.number, a.error FROM messages a JOIN messages m ON m.number = a.reply_to
-    WHERE a.published_by IS NOT NULL AND m.number NOT IN (SELECT asked FROM answers)";
+    WHERE a.published_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM answers n WHERE n.asked = m.number)";
 const COUNT_MESSAGES: &str = "
     UPDATE conversation_state SET
         message_count = (SELECT count(*) FROM messages m WHERE m.conversation = conversation_state.conversation),
