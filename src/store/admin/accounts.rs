@@ -62,22 +62,24 @@ pub struct NewUser<'n> {
 }
 
 impl Admin {
-    /// Opens a database. Creates it if `create` is set, and migrates an older schema unless a server has the database open.
+    /// Opens a database. Creates it, or its tables on a server, if `create` is set. Migrates an older schema unless a server
+    /// of this program has the database open.
     ///
     /// # Errors
     /// Fails if the database does not exist, cannot be opened, or is in memory.
     pub fn open(database: &Database, create: bool) -> Result<Admin, OpenError> {
         match database {
             Database::File(path) => Admin::open_file(path, create),
-            Database::Memory => {
-                let reason = "a database in memory cannot be opened by another process".into();
-                Err(OpenError::CannotOpen { path: ":memory:".into(), reason })
-            }
+            Database::Memory => Err(OpenError::in_memory()),
             #[cfg(feature = "cluster")]
             Database::Server(url) => {
                 let address = Address::parse(url)?;
                 let path = PathBuf::from(address.name());
                 let db = address.connect(SessionUse::Writer)?;
+                if !create && schema::version(&db).map_err(|error| OpenError::of_engine(&path, &error))?.is_none() {
+                    let reason = "it is empty: create its tables with user add, or start a server".into();
+                    return Err(OpenError::CannotOpen { path, reason });
+                }
                 let meta = schema::create(&db, &path)?;
                 Ok(Admin { db, meta, path, file: None })
             }
