@@ -321,13 +321,13 @@ fn check_inboxes(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
         found.add(|| format!("the inbox watermark is inconsistent: {watermark:?}"));
     }
     let mut users = db.prepare_cached("SELECT key, oid FROM users")?;
-    let mut rows = users.query([])?;
+    let mut rows = users.scan([], SCAN_ROWS_MAX)?;
     while let Some(row) = rows.next()? {
         let (user, name): (i64, String) = (row.get(0)?, row.get(1)?);
         let complete_through = sql(watermark.complete_for(user));
         let numbers = inbox_of(db, user, &name, complete_through, found)?;
         let mut visible = db.prepare_cached(VISIBLE_MESSAGES)?;
-        let mut messages = visible.query(params![user, complete_through])?;
+        let mut messages = visible.scan(params![user, complete_through], SCAN_ROWS_MAX)?;
         while let Some(row) = messages.next()? {
             let message: i64 = row.get(0)?;
             if !numbers.contains(&message) {
