@@ -8,6 +8,8 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod port;
+#[cfg(feature = "cluster")]
+pub mod postgres;
 pub mod process;
 pub mod publish;
 pub mod reader;

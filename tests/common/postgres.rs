@@ -8,10 +8,11 @@
 use std::collections::HashSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// Whether the tests run on a server.
@@ -35,8 +36,8 @@ pub fn address_of(path: &Path) -> String {
 /// A running server.
 pub struct TestServer {
     port: u16,
-    /// Stops the server and removes its directory as soon as its standard input is closed.
-    _guard: Child,
+    /// Carries out orders. It stops the server and removes its directory as soon as its standard input is closed.
+    guard: Mutex<Child>,
 }
 
 impl TestServer {
@@ -66,9 +67,46 @@ impl TestServer {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    fn start() -> TestServer {
+    /// Kills all processes of the server.
+    pub fn kill(&self) {
+        self.order("kill");
+    }
+
+    /// Starts the server again.
+    pub fn start_again(&self) {
+        self.order("start");
+    }
+
+    /// Stops all processes of the server, which keep their connections.
+    pub fn pause(&self) {
+        self.order("pause");
+    }
+
+    /// Lets the processes run again.
+    pub fn resume(&self) {
+        self.order("continue");
+    }
+
+    /// The port of the server on the loopback address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn order(&self, order: &str) {
+        let mut guard = self.guard.lock().unwrap();
+        writeln!(guard.stdin.as_mut().expect("a pipe"), "{order}").expect("the script runs");
+        expect_line(&mut guard, b"done.\n");
+    }
+
+    /// Starts a server of its own, for a test that stops it.
+    pub fn start() -> TestServer {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        let directory = std::env::temp_dir().join(format!("cortex-postgres-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!(
+            "cortex-postgres-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a temporary directory");
         let script = include_str!("postgres.sh");
@@ -79,14 +117,18 @@ impl TestServer {
             .arg(port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // The server must survive a Ctrl-C until the test program has ended.
             .spawn()
             .expect("bash can be run");
-        let mut ready = [0; 6];
-        let started = guard.stdout.as_mut().expect("a pipe").read_exact(&mut ready);
-        assert!(started.is_ok() && &ready == b"ready\n", "PostgreSQL does not start: see {}", directory.display());
-        TestServer { port, _guard: guard }
+        expect_line(&mut guard, b"ready\n");
+        TestServer { port, guard: Mutex::new(guard) }
     }
+}
+
+/// Reads a line that the script prints when it is done.
+fn expect_line(guard: &mut Child, expected: &[u8; 6]) {
+    let mut line = [0; 6];
+    let read = guard.stdout.as_mut().expect("a pipe").read_exact(&mut line);
+    assert!(read.is_ok() && &line == expected, "the server of the tests fails: {:?}", String::from_utf8_lossy(&line));
 }
 
 /// The directory of the server's programs, of the newest version that is installed.

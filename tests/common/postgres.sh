@@ -1,4 +1,4 @@
-# Runs a PostgreSQL server until standard input is closed.
+# Runs a PostgreSQL server until standard input is closed. Lines of standard input are orders, each of which is confirmed by a line.
 # Arguments: the directory of the programs, an empty directory, the port.
 set -euo pipefail
 programs=$1 directory=$2 port=$3
@@ -9,9 +9,20 @@ if [ "$(id -u)" = 0 ]; then
     chown "$user" "$directory"
     as_user=(setpriv "--reuid=$user" "--regid=$(id -gn "$user")" --clear-groups)
 fi
+control() {
+    "${as_user[@]}" "$programs/pg_ctl" -D "$directory/data" -w -l "$directory/server.log" "$@" >>"$directory/log" 2>&1 </dev/null
+}
 stop() {
-    "${as_user[@]}" "$programs/pg_ctl" -D "$directory/data" -m immediate -w stop >/dev/null 2>&1 || true
+    signal CONT || true
+    control -m immediate stop || true
     rm -rf "$directory"
+}
+# Sends a signal to all processes of the server.
+signal() {
+    local main
+    main=$(head -n 1 "$directory/data/postmaster.pid")
+    # shellcheck disable=SC2046 # a list of processes
+    kill "-$1" "$main" $(cat "/proc/$main/task/$main/children") 2>/dev/null || true
 }
 trap '' INT TERM
 cd "$directory"
@@ -21,11 +32,23 @@ listen_addresses = '127.0.0.1'
 port = $port
 unix_socket_directories = '$directory'
 max_connections = 300
-# The tests stop instances, and not this server.
+# The tests stop processes, and not this machine.
 fsync = off
 full_page_writes = off
 SETTINGS
-"${as_user[@]}" "$programs/pg_ctl" -D "$directory/data" -w -l "$directory/server.log" start >>"$directory/log" 2>&1 </dev/null
+control start
 trap stop EXIT
 echo ready
-cat >/dev/null
+while read -r order; do
+    case $order in
+        kill)
+            signal KILL
+            # The next start waits until the memory of this one is gone.
+            sleep 0.2
+            ;;
+        start) control start ;;
+        pause) signal STOP ;;
+        continue) signal CONT ;;
+    esac
+    echo done.
+done
