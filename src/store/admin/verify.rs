@@ -41,9 +41,7 @@ pub(crate) fn verify(database: &Database, progress: ProgressReport<'_>) -> Resul
     let Snapshot { db, path, .. } = Snapshot::begin(database)?;
     let mut findings = if db.is_server() { Vec::new() } else { damage::damage(db.sqlite(), IntegrityCheck::Whole) };
     findings.extend(integrity::rows(&db, |done, checks| progress(Progress { done, of: Some(checks) })));
-    if !db.is_server() {
-        findings.extend(integrity::search_index(&db));
-    }
+    findings.extend(integrity::search_index(&db));
     let position = journal_head::load(&db).map_or(EventNumber(0), |head| head.number);
     let counts = if findings.is_empty() { counts(&db) } else { Ok(Vec::new()) };
     let counts = counts.unwrap_or_else(|error| {
