@@ -124,7 +124,7 @@ fn verify_finds_what_is_wrong_on_a_server() {
 
 /// Copies a database that nobody uses.
 fn database_from(name: &str, template: &str) {
-    let server = crate::postgres::TestServer::shared();
+    let server = crate::TestServer::shared();
     eventually("the sessions of the killed server have ended", || {
         server.run(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{template}'"), "postgres") == "0"
     });

@@ -20,7 +20,7 @@ stop() {
 # Sends a signal to all processes of the server.
 signal() {
     local main
-    main=$(head -n 1 "$directory/data/postmaster.pid")
+    main=$(head -n 1 "$directory/data/postmaster.pid" 2>/dev/null) || return 0
     # shellcheck disable=SC2046 # a list of processes
     kill "-$1" "$main" $(cat "/proc/$main/task/$main/children") 2>/dev/null || true
 }
@@ -43,7 +43,8 @@ while read -r order; do
     case $order in
         kill)
             signal KILL
-            # The next start waits until the memory of this one is gone.
+            # The next start does not believe in a process that nothing waits for.
+            rm -f "$directory/data/postmaster.pid" "$directory/.s.PGSQL.$port.lock"
             sleep 0.2
             ;;
         start) control start ;;
