@@ -317,6 +317,12 @@ pub(crate) fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenE
     db.query_row("SELECT pg_advisory_xact_lock(?1)::text", [SCHEMA_LOCK], |_| Ok(())).map_err(failed)?;
     match version(db).map_err(failed)? {
         None => {
+            // The index of searches has words of any language.
+            let encoding: String = db.query_row("SHOW server_encoding", [], |row| row.get(0)).map_err(failed)?;
+            if encoding != "UTF8" {
+                let reason = format!("its encoding is {encoding}, and not UTF8");
+                return Err(OpenError::CannotOpen { path: name.into(), reason });
+            }
             db.execute_batch(TABLES).map_err(failed)?;
             insert_meta(db).map_err(failed)
         }

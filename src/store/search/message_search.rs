@@ -25,7 +25,7 @@ use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::{number, sql};
 use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::tables::{conversations, messages, workspaces};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -42,6 +42,9 @@ const FIRST_WINDOW_PAGES: usize = 3;
 const OPERAND_WORK: usize = 32 * ROW_WORK;
 /// Messages of all users that are examined before the groups of scopes.
 const CANDIDATES_EVERYWHERE: usize = 4096;
+
+/// Messages about which a server is asked at once.
+const READ_AHEAD_MAX: usize = 64;
 
 type SearchStep<T> = Result<T, Abort<Rejection>>;
 
@@ -289,6 +292,7 @@ impl MessageSearch {
             Some(window) => window,
             None => self.select(access.db, scopes, below, budget)?,
         };
+        let mut rows = VecDeque::new();
         while let Some(candidate) = window.numbers.front().copied() {
             if candidate <= self.cutoff() {
                 return Ok(None);
@@ -302,9 +306,13 @@ impl MessageSearch {
                 self.window = Some(window);
                 return Ok(Some(below));
             }
+            if rows.is_empty() {
+                rows = candidate_rows(access.db, &window.numbers)?;
+            }
+            let row = rows.pop_front().flatten();
             window.numbers.pop_front();
             *candidates_left -= 1;
-            if self.may_match(access, tokenizer, candidate, window.needs_text, budget)? {
+            if self.may_match(access, tokenizer, (candidate, row), window.needs_text, budget)? {
                 self.add(candidate);
             }
         }
@@ -331,20 +339,18 @@ impl MessageSearch {
         Ok(candidates)
     }
 
-    /// Whether a message that the index selects matches, and the caller may see it.
+    /// Whether a message that the index selects, of which this is the [`CANDIDATE`], matches, and the caller may see it.
     fn may_match(
         &mut self,
         access: &mut CallerAccess<'_>,
         tokenizer: &Tokenizer,
-        candidate: i64,
+        (candidate, row): (i64, Option<(i64, bool)>),
         needs_text: bool,
         budget: &mut StepBudget,
     ) -> SqlResult<bool> {
         budget.spend(ROW_WORK);
         // The message may have been deleted, or have another text by now.
-        let mut find = access.db.prepare_cached(CANDIDATE)?;
-        let found = find.query_row([candidate], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((conversation, is_pending)): Option<(i64, bool)> = found else { return Ok(false) };
+        let Some((conversation, is_pending)) = row else { return Ok(false) };
         Ok(access.may_see(conversation, budget)?
             && (!(needs_text || is_pending) || self.matches(access.db, tokenizer, candidate, budget)?))
     }
@@ -477,6 +483,14 @@ fn all_candidates(db: &SqlConnection, below: i64, least: i64) -> SqlResult<Candi
     Ok(Candidates { entries: numbers.len(), numbers: numbers.into(), from, needs_text: true })
 }
 
+/// The [`CANDIDATE`] for the first of these messages: for several, if the database is on a server.
+fn candidate_rows(db: &SqlConnection, numbers: &VecDeque<i64>) -> SqlResult<VecDeque<Option<(i64, bool)>>> {
+    let count = if db.is_server() { READ_AHEAD_MAX } else { 1 };
+    let numbers = numbers.iter().take(count).map(|number| [*number]);
+    let rows = db.prepare_cached(CANDIDATE)?.query_each(numbers, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.into())
+}
+
 /// The next scopes of a search, and the place after them.
 fn next_scopes(
     access: &CallerAccess<'_>,
@@ -573,6 +587,7 @@ pub(crate) const UNINDEXED: &str = "
 pub(crate) const PENDING: &str = "
     SELECT p.number, m.conversation FROM search_pending p CROSS JOIN messages m ON m.number = p.number
     WHERE p.number < ?1 AND p.number > ?2 ORDER BY p.number DESC LIMIT ?3";
+/// Selects the conversation of a published message, and whether the index lacks a part of its text.
 pub(crate) const CANDIDATE: &str = "
     SELECT conversation, EXISTS (SELECT 1 FROM search_pending p WHERE p.number = m.number)
     FROM messages m WHERE number = ?1 AND published_by IS NOT NULL";

@@ -4,6 +4,7 @@ use super::search::{has, not, prefix, term};
 use super::*;
 use crate::base::random::Random;
 use crate::domain::search::SearchTerm;
+use crate::store::admin::integrity;
 use crate::store::search::expression::{Operand, SearchExpression, SearchScope};
 use crate::store::search::matching::SearchWords;
 use crate::store::search::server_index;
@@ -93,4 +94,29 @@ fn windows_have_all_messages_that_match_whatever_the_words_are() {
     }
     // A block without messages is not visited: there are 1 << 18 of them.
     assert!(most_windows < TEXTS, "{most_windows} windows");
+}
+
+#[test]
+fn a_difference_between_the_index_and_the_texts_is_found() {
+    if support::is_sqlite() {
+        return;
+    }
+    for damage in [
+        "DELETE FROM search_words WHERE number = (SELECT max(number) FROM search_words)",
+        "UPDATE search_words SET words = words || array_to_tsvector(ARRAY['0 other'])",
+        "UPDATE search_words SET words = ts_delete(words, '0 second')",
+        "UPDATE search_words SET part = 12",
+        "UPDATE search_words SET number = number + 100",
+        "INSERT INTO search_words (number, part, words) VALUES (1000, 0, '')",
+        "UPDATE search_state SET through = 0",
+    ] {
+        let mut writer = Writer::open(&StoreConfig::new(support::temporary_database())).unwrap();
+        for text in ["first", "second"] {
+            done(&mut writer, "ann", post(ConversationRef::Default, text));
+        }
+        writer.index_messages();
+        writer.check_search_index();
+        writer.connection.db.execute_batch(damage).unwrap();
+        assert_ne!(integrity::search_index(&writer.connection.db), [""; 0], "{damage}");
+    }
 }
