@@ -122,7 +122,7 @@ fn verify_finds_what_is_wrong_on_a_server() {
     }
 }
 
-/// Copies a database that nobody uses.
+/// Copies a database that no session uses.
 fn database_from(name: &str, template: &str) {
     let server = crate::TestServer::shared();
     eventually("the sessions of the killed server have ended", || {

@@ -15,10 +15,13 @@ pub enum Cut {
     After,
 }
 
+/// The bytes that break a connection, and how.
+type Armed = Option<(Vec<u8>, Cut)>;
+
 /// A proxy on a port of its own.
 pub struct Proxy {
     port: u16,
-    armed: Arc<Mutex<Option<(Vec<u8>, Cut)>>>,
+    armed: Arc<Mutex<Armed>>,
 }
 
 impl Proxy {
@@ -26,7 +29,7 @@ impl Proxy {
     pub fn to(target: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let armed: Arc<Mutex<Option<(Vec<u8>, Cut)>>> = Arc::default();
+        let armed: Arc<Mutex<Armed>> = Arc::default();
         let shared = Arc::clone(&armed);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -54,7 +57,7 @@ impl Proxy {
     }
 }
 
-fn pass(mut client: TcpStream, mut server: TcpStream, armed: &Mutex<Option<(Vec<u8>, Cut)>>) {
+fn pass(mut client: TcpStream, mut server: TcpStream, armed: &Mutex<Armed>) {
     let is_muted = Arc::new(Mutex::new(false));
     let (mut to_client, mut from_server) = (client.try_clone().expect("a copy"), server.try_clone().expect("a copy"));
     let muted = Arc::clone(&is_muted);

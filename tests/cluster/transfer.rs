@@ -75,7 +75,7 @@ fn data_move_to_a_server_and_back() {
     let mut moved = to.sandbox().serve();
     login(&moved).expect(200);
     assert_eq!(User::new(&moved, "outsider").get("/auth/verify").status, 401, "a disabled user stays so");
-    let (mut here, mut there) = (User::new(&server_again(&mut server), "ann"), User::new(&moved, "ann"));
+    let (mut here, mut there) = (User::new(server_again(&mut server), "ann"), User::new(&moved, "ann"));
     for path in ["/conversations?include=messages&limit=1000", "/config/workspace?limit=1000"] {
         assert_eq!(there.get(path).expect(200).json(), here.get(path).expect(200).json(), "{path}");
     }

@@ -142,7 +142,9 @@ impl Address {
             None => purpose.settings().into(),
         });
         let opened = Session::open(config, self.tls.clone(), purpose.reply_timeout());
-        opened.map(SqlConnection::Postgres).map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
+        opened
+            .map(|session| SqlConnection::Postgres(Box::new(session)))
+            .map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))
     }
 
     /// Opens a session for a database whose tables exist.

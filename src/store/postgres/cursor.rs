@@ -6,24 +6,29 @@ use crate::store::sql::SqlResult;
 use rusqlite::types::Value;
 
 /// A query of the open transaction. The server ends it with the transaction.
-pub(crate) struct Cursor<'s> {
+pub(crate) struct RowCursor<'s> {
     session: &'s Session,
     declare: String,
     fetch: String,
     rows_max: usize,
 }
 
-impl<'s> Cursor<'s> {
+impl<'s> RowCursor<'s> {
     /// Begins a query whose rows come in parts of `rows_max`.
     ///
     /// # Errors
     /// Fails if the statement does.
-    pub(crate) fn open(session: &'s Session, sql: &str, params: Vec<Value>, rows_max: usize) -> SqlResult<Cursor<'s>> {
+    pub(crate) fn open(
+        session: &'s Session,
+        sql: &str,
+        params: Vec<Value>,
+        rows_max: usize,
+    ) -> SqlResult<RowCursor<'s>> {
         // The name is new, because the columns of a prepared `FETCH` are those of the first cursor with its name.
         let name = format!("rows_{}", session.next_cursor());
         let declare = format!("DECLARE {name} NO SCROLL CURSOR FOR {sql}");
         let fetch = format!("FETCH {rows_max} FROM {name}");
-        let cursor = Cursor { session, declare, fetch, rows_max };
+        let cursor = RowCursor { session, declare, fetch, rows_max };
         session.run(&cursor.declare, params)?;
         Ok(cursor)
     }
@@ -42,7 +47,7 @@ impl<'s> Cursor<'s> {
     }
 }
 
-impl Drop for Cursor<'_> {
+impl Drop for RowCursor<'_> {
     fn drop(&mut self) {
         self.session.unprepare(&self.declare);
         self.session.unprepare(&self.fetch);

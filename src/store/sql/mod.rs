@@ -12,7 +12,7 @@ pub(crate) use params::Params;
 pub(crate) use rusqlite::params;
 
 #[cfg(feature = "cluster")]
-use crate::store::postgres::{cursor::Cursor, row::ServerRow, session::Session};
+use crate::store::postgres::{cursor::RowCursor, row::ServerRow, session::Session};
 #[cfg(feature = "cluster")]
 use params::values_of;
 use rusqlite::types::{FromSql, ValueRef};
@@ -25,7 +25,7 @@ pub(crate) enum SqlConnection {
     Sqlite(rusqlite::Connection),
     /// A session with a PostgreSQL server.
     #[cfg(feature = "cluster")]
-    Postgres(Session),
+    Postgres(Box<Session>),
 }
 
 impl SqlConnection {
@@ -202,7 +202,7 @@ impl Statement<'_> {
         if let Statement::Postgres(session, sql) = self
             && !session.is_idle()
         {
-            let cursor = Cursor::open(session, sql, values_of(&params)?, rows_max)?;
+            let cursor = RowCursor::open(session, sql, values_of(&params)?, rows_max)?;
             return Ok(SqlRows::Postgres { rows: VecDeque::new(), current: None, rest: Some(cursor) });
         }
         let _ = rows_max;
@@ -267,7 +267,7 @@ pub(crate) enum SqlRows<'s> {
         /// The row that was returned last.
         current: Option<ServerRow>,
         /// The rows that the server has not sent.
-        rest: Option<Cursor<'s>>,
+        rest: Option<RowCursor<'s>>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cluster")]
 #[path = "../../../tests/common/postgres.rs"]
+#[allow(unreachable_pub, reason = "the tests of the whole program use it as well")]
 pub(crate) mod postgres;
 
 use super::Database;
