@@ -32,7 +32,7 @@ pub const VARIABLES: &[Variable] = &[
     plain(
         "DATABASE_URL",
         "sqlite:///./cortex.db",
-        "database file: sqlite:///relative/path or sqlite:////absolute/path; sqlite:///:memory: for tests",
+        "database file: sqlite:///relative/path or sqlite:////absolute/path; sqlite:///:memory: for tests; with the cargo feature cluster also postgres://user:password@host/name",
     ),
     plain("LOG_LEVEL", "INFO", "TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF").reloadable(),
     plain("LOG_FORMAT", "text", "text, or json for one JSON object per line"),

@@ -25,10 +25,15 @@ pub enum Database {
 }
 
 impl Database {
-    /// Reads `sqlite:///relative`, `sqlite:////absolute` or `sqlite:///:memory:`, also as `sqlite+aiosqlite:`; the error
-    /// says what is allowed.
+    /// Reads `sqlite:///relative`, `sqlite:////absolute` or `sqlite:///:memory:`, also as `sqlite+aiosqlite:`, or the address of
+    /// a PostgreSQL server; the error says what is allowed.
     pub fn parse(raw: &str) -> Result<Database, String> {
-        const ALLOWED: &str = "allowed are sqlite:///relative/path, sqlite:////absolute/path and sqlite:///:memory:";
+        const ALLOWED: &str = if cfg!(feature = "cluster") {
+            "allowed are sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory: and \
+             postgres://user:password@host/name"
+        } else {
+            "allowed are sqlite:///relative/path, sqlite:////absolute/path and sqlite:///:memory:"
+        };
         let (scheme, rest) = raw.split_once(':').ok_or(ALLOWED)?;
         if ["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             #[cfg(feature = "cluster")]
