@@ -23,14 +23,25 @@ pub fn is_selected() -> bool {
 /// The address of the database that stands for the file at `path`. The first call for a path creates it.
 pub fn address_of(path: &Path) -> String {
     static CREATED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    let name = format!("t{:016x}", hasher.finish());
-    let server = TestServer::shared();
+    let (name, server) = (name_of(path), TestServer::shared());
     if CREATED.lock().unwrap().get_or_insert_default().insert(name.clone()) {
         server.create_database(&name);
     }
     server.address(&name)
+}
+
+/// Copies the database that stands for the file at `from`, which must have no session. Returns the address of the copy.
+pub fn copy_database(from: &Path, to: &Path) -> String {
+    let (name, server) = (name_of(to), TestServer::shared());
+    server.copy_database(&name_of(from), &name);
+    server.address(&name)
+}
+
+/// The name of the database that stands for the file at `path`.
+fn name_of(path: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    format!("t{:016x}", hasher.finish())
 }
 
 /// A running server.
@@ -55,6 +66,16 @@ impl TestServer {
     /// Creates an empty database.
     pub fn create_database(&self, name: &str) {
         self.run(&format!("CREATE DATABASE {name}"), "postgres");
+    }
+
+    /// Creates a database with the content of another one, which must have no session.
+    pub fn copy_database(&self, from: &str, name: &str) {
+        self.run(&format!("CREATE DATABASE {name} TEMPLATE {from}"), "postgres");
+    }
+
+    /// Removes a database, and ends its sessions.
+    pub fn drop_database(&self, name: &str) {
+        self.run(&format!("DROP DATABASE {name} WITH (FORCE)"), "postgres");
     }
 
     /// Runs a statement in a database, and returns what `psql` prints.

@@ -13,11 +13,15 @@ use cortex_core::internals::{
     Retention, Role, Status, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId,
     WorkspaceName, Writer,
 };
+use std::path::Path;
 use std::sync::Arc;
 use support::TempDir;
 
 /// 2026-01-01T00:00:00Z.
 pub const START: WallTime = WallTime(1_767_225_600_000_000);
+
+/// The name of a store's file in its directory.
+const FILE: &str = "a.db";
 
 pub const UNUSED_REPLY_TO: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
 
@@ -30,7 +34,7 @@ pub struct World {
     pub mono: MonoTime,
     /// The events that maintenance has published and no test has taken.
     pub notifications: Vec<Arc<Event>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// The response body that is stored under an idempotency key.
@@ -54,7 +58,7 @@ impl World {
         let directory = TempDir::new();
         let responders = responders(default);
         let notified_rows_max = notified_rows_max(&inbox);
-        let database = support::database_at(&directory.file("a.db"));
+        let database = support::database_at(&directory.file(FILE));
         let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(database) };
         World::opened(config, directory)
     }
@@ -103,7 +107,7 @@ impl World {
             now: START,
             mono: MonoTime(1_000_000),
             notifications: Vec::new(),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -138,6 +142,24 @@ impl World {
         self.reader = None;
         self.writer = None;
         self.open_again();
+    }
+
+    /// A copy of the store's file, and of its log, as a crash would leave them now. A server copies a database only while it
+    /// has no session, so there the store is dropped, and opened again.
+    pub fn crashed_copy(&mut self, name: &str) -> Database {
+        let (path, copy) = (self.directory.file(FILE), self.directory.file(name));
+        #[cfg(feature = "cluster")]
+        if !support::is_sqlite() {
+            (self.reader, self.writer) = (None, None);
+            let address = support::postgres::copy_database(&path, &copy);
+            self.open_again();
+            return Database::parse(&address).unwrap();
+        }
+        for ending in ["", "-wal"] {
+            let file = |path: &Path| format!("{}{ending}", path.display());
+            std::fs::copy(file(&path), file(&copy)).unwrap();
+        }
+        Database::File(copy)
     }
 
     fn open_again(&mut self) {
@@ -265,7 +287,7 @@ impl World {
 
 /// Small if the limits of the inboxes are small.
 fn notified_rows_max(inbox: &InboxLimits) -> usize {
-    inbox.flush_entries_max.min(StoreConfig::new(support::temporary_database()).notified_rows_max)
+    inbox.flush_entries_max.min(StoreConfig::new(Database::Memory).notified_rows_max)
 }
 
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };

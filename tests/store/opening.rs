@@ -17,7 +17,8 @@ fn a_database_keeps_its_epoch_and_keys() {
 #[test]
 fn closing_empties_the_log() {
     let mut world = World::in_file();
-    let Database::File(path) = world.config.database.clone() else { panic!() };
+    // A server has a log of its own.
+    let Database::File(path) = world.config.database.clone() else { return };
     world.workspace("ann");
     let wal = path.with_extension("db-wal");
     assert!(wal.exists());

@@ -13,7 +13,8 @@ fn the_log_stays_short_with_overlapping_readers() {
     let mut world = World::in_file();
     let workspace = world.workspace("ann");
     let conversation = world.conversation("ann", workspace, &["ben"]);
-    let Database::File(path) = world.config.database.clone() else { panic!() };
+    // A server has a log of its own.
+    let Database::File(path) = world.config.database.clone() else { return };
     let log = || std::fs::metadata(format!("{}-wal", path.display())).map_or(0, |file| file.len());
     let text = "x".repeat(50_000);
     let (ended, pages) = (AtomicBool::new(false), AtomicU64::new(0));

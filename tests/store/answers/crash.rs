@@ -2,18 +2,11 @@
 
 use super::fixture::*;
 use crate::common::*;
-use cortex_core::internals::{AnswerJob, AnswerStep, CommandKind, Database, Metadata, Status, StoreConfig, Writer};
-use std::path::PathBuf;
+use cortex_core::internals::{AnswerJob, AnswerStep, CommandKind, Metadata, Status, StoreConfig, Writer};
 
-/// A store opened from a copy of the present files. The original writer stays open.
-fn crashed(fixture: &AnswerFixture, name: &str) -> AnswerFixture {
-    let Database::File(path) = &fixture.world.config.database else { panic!() };
-    let copy = path.with_file_name(name);
-    for ending in ["", "-wal"] {
-        let file = |path: &PathBuf| format!("{}{ending}", path.display());
-        std::fs::copy(file(path), file(&copy)).unwrap();
-    }
-    let config = StoreConfig { database: Database::File(copy), ..fixture.world.config.clone() };
+/// A store opened from a copy of the present one.
+fn crashed(fixture: &mut AnswerFixture, name: &str) -> AnswerFixture {
+    let config = StoreConfig { database: fixture.world.crashed_copy(name), ..fixture.world.config.clone() };
     let writer = Writer::open(&config).unwrap();
     let reader = writer.open_reader().unwrap();
     AnswerFixture {
@@ -30,7 +23,7 @@ fn a_crash_at_any_step_leaves_one_answer() {
     let key = job.key;
 
     // The job exists, but the answer has not started: it is answered from the start.
-    let mut image = crashed(&fixture, "created.db");
+    let mut image = crashed(&mut fixture, "created.db");
     image.check();
     assert_eq!(image.open_jobs(), std::slice::from_ref(&job));
     image.step(finish(key, Status::Complete, Some("from the start")));
@@ -42,7 +35,7 @@ fn a_crash_at_any_step_leaves_one_answer() {
         if name == "grown.db" {
             fixture.step(append(key, "more"));
         }
-        let mut image = crashed(&fixture, name);
+        let mut image = crashed(&mut fixture, name);
         image.check();
         assert_eq!(image.open_jobs(), [AnswerJob { started: Some(id), ..job.clone() }]);
         assert_eq!(image.message(id).content.as_str(), shown);
@@ -68,7 +61,7 @@ fn a_crash_at_any_step_leaves_one_answer() {
 
     // The answer is finished: no job is open.
     fixture.step(finish(key, Status::Complete, Some("some more.")));
-    let mut image = crashed(&fixture, "finished.db");
+    let mut image = crashed(&mut fixture, "finished.db");
     image.check();
     assert!(image.open_jobs().is_empty());
     assert_eq!(image.outputs("ben"), ["complete: some more."]);
