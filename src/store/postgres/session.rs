@@ -103,7 +103,14 @@ impl Session {
     /// # Errors
     /// Also fails if one of the waiting statements did. The transaction is then rolled back.
     pub(crate) fn commit(&self) -> SqlResult<()> {
-        let committed = self.run("COMMIT", Vec::new()).map(drop);
+        self.ensure_open()?;
+        let waiting = self.waiting.take();
+        if let Err(error) = self.prepare_all(&waiting, "COMMIT") {
+            // Nothing was sent that ends the transaction.
+            self.roll_back()?;
+            return Err(error);
+        }
+        let committed = self.flight(waiting, "COMMIT", Vec::new()).map(drop);
         self.has_transaction.set(false);
         committed
     }
@@ -172,8 +179,7 @@ impl Session {
 
     /// Sends statements, and then a last one, before it waits for the replies.
     fn flight(&self, calls: Vec<Call>, sql: &str, params: Vec<Value>) -> SqlResult<StatementOutput> {
-        let statements = calls.iter().map(|call| self.prepare(&call.sql)).collect::<SqlResult<Vec<Statement>>>()?;
-        let statement = self.prepare(sql)?;
+        let (statements, statement) = self.prepare_all(&calls, sql)?;
         let params: Vec<Parameter> = params.into_iter().map(Parameter).collect();
         self.wait(async |client| {
             let mut earlier = Vec::with_capacity(calls.len());
@@ -198,6 +204,12 @@ impl Session {
                 Poll::Pending => last.await,
             }
         })
+    }
+
+    /// The statements of a flight.
+    fn prepare_all(&self, calls: &[Call], last: &str) -> SqlResult<(Vec<Statement>, Statement)> {
+        let statements = calls.iter().map(|call| self.prepare(&call.sql)).collect::<SqlResult<Vec<Statement>>>()?;
+        Ok((statements, self.prepare(last)?))
     }
 
     fn prepare(&self, sql: &str) -> SqlResult<Statement> {

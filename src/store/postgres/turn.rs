@@ -36,8 +36,8 @@ impl Turns {
     /// # Errors
     /// Fails if the lock is not free in time.
     pub(crate) fn begin(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        db.begin()?;
-        self.begin_within(db)
+        self.turn = begin(db)?.0;
+        Ok(())
     }
 
     /// Begins a turn in the open transaction, which has not read anything that turns change.
@@ -86,7 +86,7 @@ impl Turns {
         };
         let mut attempts_left = RECONNECTS_MAX;
         let (turn, writer) = loop {
-            match db.begin().and_then(|()| take(db)) {
+            match begin(db) {
                 Ok(last) => break last,
                 Err(error) if attempts_left == 0 => return Err(unknown(error.to_string()).into()),
                 Err(_) => {}
@@ -101,6 +101,16 @@ impl Turns {
             others => Err(unknown(format!("{others} turns have followed")).into()),
         }
     }
+}
+
+/// Begins a transaction that has the lock, and returns the last turn and its writer. After an error, no transaction is open.
+fn begin(db: &SqlConnection) -> SqlResult<(i64, [u8; 16])> {
+    db.begin()?;
+    take(db).inspect_err(|_| {
+        if let Err(error) = db.roll_back() {
+            log::error!("cannot roll back a turn that did not begin: {error}");
+        }
+    })
 }
 
 /// Takes the lock, and reads the last turn and its writer. The statements are two, so that the second one has a newer snapshot.
