@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -56,6 +56,11 @@ impl TestServer {
     pub fn shared() -> &'static TestServer {
         static SERVER: OnceLock<TestServer> = OnceLock::new();
         SERVER.get_or_init(TestServer::start)
+    }
+
+    /// The socket at which it accepts sessions.
+    pub fn socket(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// The address of a database.

@@ -1,8 +1,9 @@
 //! The threads of the writer and the readers, one step at a time, their messages to the loops, and faults of the
 //! database.
 
+use crate::database::is_on_server;
 use crate::fair_queue::FairQueue;
-use crate::model::{Expected, Fault, Filter, Model, Users};
+use crate::model::{Expected, Fault, Filter, Loss, Model, Users};
 use crate::world::*;
 use cortex_core::internals::commit_routing::route_commit;
 use cortex_core::internals::mailbox::bound_events;
@@ -10,13 +11,13 @@ use cortex_core::internals::{
     Command, Committed, ConversationRef, EventKind, EventNumber, Input, JournalPage, MaintenanceDue, Now, Query,
     QueryKind, QueryResponse, QueryResult, QueryStep, Rejection, ShardMessage, StreamFilter, UserId, WorkspaceId, wire,
 };
-use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Maximum number of events in a page, by the store's limit.
 const PAGE_EVENTS_MAX: usize = cortex_core::internals::limits::PAGE_EVENTS_MAX;
+
+const LOSSES: [Loss; 3] = [Loss::BeforeTransaction, Loss::BeforeCommit, Loss::AfterCommit];
 
 impl World {
     /// Advances the writer's thread by one step: it delivers a message of its last batch, or commits the next one.
@@ -44,6 +45,7 @@ impl World {
             0 => Fault::Full,
             1 => Fault::Busy,
             2 => Fault::Commit(1 + self.below(3) as u32),
+            3 if is_on_server() => Fault::Lost(LOSSES[self.below(3)]),
             _ => Fault::None,
         };
         self.commit(commands, fault);
@@ -52,9 +54,9 @@ impl World {
     /// Commits a batch, in the store and in the model.
     pub fn commit(&mut self, commands: Vec<Command>, fault: Fault) {
         let now = self.commit_clocks();
-        let holder = self.begin_fault(fault);
+        self.begin_fault(fault);
         let committed = self.process().writer.commit_batch(&commands, now);
-        self.end_fault(fault, holder);
+        self.end_fault(fault);
         trace!(self, "commit of {} under {fault:?}: through {}", commands.len(), committed.through);
         self.coverage.commits += 1;
         self.coverage.commands += commands.len() as u64;
@@ -105,58 +107,28 @@ impl World {
             Fault::Full => self.coverage.full += 1,
             Fault::Busy => self.coverage.busy += 1,
             Fault::Commit(_) => self.coverage.commits_failed += 1,
+            Fault::Lost(_) => {}
         }
     }
 
-    fn begin_fault(&mut self, fault: Fault) -> Option<Connection> {
-        match fault {
-            Fault::None => None,
-            Fault::Full => {
-                let db = self.process().writer.connection();
-                let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a pragma");
-                db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).expect("a pragma");
-                None
-            }
-            Fault::Busy => {
-                let holder = Connection::open(self.path()).expect("the database opens");
-                holder.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
-                self.process().writer.connection().busy_timeout(Duration::ZERO).expect("a timeout");
-                Some(holder)
-            }
-            Fault::Commit(times) => {
-                let mut left = times;
-                let fails = move || {
-                    let fails = left > 0;
-                    left = left.saturating_sub(1);
-                    fails
-                };
-                self.process().writer.connection().commit_hook(Some(fails)).expect("a hook");
-                None
-            }
-        }
+    fn begin_fault(&mut self, fault: Fault) {
+        let process = self.process.as_mut().expect("the program runs");
+        self.database.begin_fault(fault, &mut process.writer);
     }
 
-    fn end_fault(&mut self, fault: Fault, holder: Option<Connection>) {
-        let db = self.process().writer.connection();
+    fn end_fault(&mut self, fault: Fault) {
+        let process = self.process.as_mut().expect("the program runs");
+        self.database.end_fault(fault, &mut process.writer);
         match fault {
-            Fault::None => {}
-            Fault::Full => {
-                db.query_row("PRAGMA max_page_count = 1073741823", [], |_| Ok(())).expect("a pragma");
-            }
-            Fault::Busy => {
-                drop(holder);
-                db.busy_timeout(Duration::from_secs(5)).expect("a timeout");
-            }
-            Fault::Commit(_) => db.commit_hook(None::<fn() -> bool>).expect("a hook"),
+            Fault::Lost(Loss::AfterCommit) => self.coverage.replies_lost += 1,
+            Fault::Lost(_) => self.coverage.sessions_lost += 1,
+            _ => {}
         }
     }
 
     /// Checks that the journal on disk has the commit before it is announced.
     fn check_on_disk(&self, committed: &Committed) {
-        let db = self.db.as_ref().expect("the database is open");
-        let query = "SELECT number FROM journal_head";
-        let position: i64 =
-            db.prepare_cached(query).and_then(|mut s| s.query_row([], |row| row.get(0))).expect("a row");
+        let position = self.database.number("SELECT number FROM journal_head", &[]);
         assert_eq!(position as u64, committed.through.0, "an announced batch is not the end of the journal on disk");
         for event in committed.events.iter() {
             // An event deleted by a later command of the batch has no row.
@@ -166,9 +138,9 @@ impl World {
                 continue;
             }
             let table = if event.kind == EventKind::Input { "messages" } else { "state_events" };
-            let query = format!("SELECT 1 FROM {table} WHERE number = ?1");
-            let found = db.prepare_cached(&query).and_then(|mut s| s.exists([event.number.0 as i64]));
-            assert_eq!(found, Ok(true), "event {} is announced and not on disk", event.number);
+            let query = format!("SELECT count(*) FROM {table} WHERE number = ?1");
+            let found = self.database.number(&query, &[(event.number.0 as i64).into()]);
+            assert_eq!(found, 1, "event {} is announced and not on disk", event.number);
         }
     }
 
@@ -279,16 +251,17 @@ impl World {
             _ if self.calm => Fault::None,
             0 => Fault::Busy,
             1 => Fault::Commit(1),
+            2 if is_on_server() => Fault::Lost(LOSSES[self.below(3)]),
             _ => Fault::None,
         };
         let there_before = self.events_on_disk();
         let was_too_large = self.journal_bytes() > self.setup.retention.bytes;
-        let holder = self.begin_fault(fault);
+        self.begin_fault(fault);
         let notifications = self.process().writer.maintain(now);
         self.process().writer.index_messages();
         // A notification is an event as well.
         let is_too_large = was_too_large || notifications.is_some();
-        self.end_fault(fault, holder);
+        self.end_fault(fault);
         if let Some(committed) = notifications {
             self.coverage.notifications += 1;
             let age = self.age();
@@ -310,20 +283,14 @@ impl World {
 
     /// The weight of the state events on disk.
     fn journal_bytes(&self) -> u64 {
-        let db = self.db.as_ref().expect("the database is open");
-        let bytes = db.query_row("SELECT bytes FROM journal_stats", [], |row| row.get::<_, i64>(0));
-        bytes.expect("the row can be read") as u64
+        self.database.number("SELECT bytes FROM journal_stats", &[]) as u64
     }
 
     /// The state events on disk, with their recipients.
     fn events_on_disk(&self) -> BTreeMap<u64, Users> {
-        let db = self.db.as_ref().expect("the database is open");
-        let query = "SELECT number, oid FROM event_recipients JOIN users ON users.key = event_recipients.user";
-        let mut statement = db.prepare_cached(query).expect("the tables are there");
-        let mut rows = statement.query([]).expect("the rows can be read");
+        let query = "SELECT r.number, u.oid FROM event_recipients r JOIN users u ON u.key = r.\"user\"";
         let mut there: BTreeMap<u64, Users> = BTreeMap::new();
-        while let Some(row) = rows.next().expect("the rows can be read") {
-            let (number, oid): (i64, String) = (row.get(0).expect("a number"), row.get(1).expect("an id"));
+        for (number, oid) in self.database.query(query, &[], |row| (row.number(0), row.text(1))) {
             *there.entry(number as u64).or_default() |= 1 << self.model.user(&UserId::new_unchecked(oid));
         }
         there
@@ -370,11 +337,8 @@ impl World {
 
     /// A user who lost a visible event must get a gap, and no other user.
     fn raise_gaps(&mut self, lost: &[u64]) {
-        let db = self.db.as_ref().expect("the database is open");
-        let mut statement = db.prepare_cached("SELECT oid, removed_through FROM users").expect("the table is there");
-        let mut rows = statement.query([]).expect("the rows can be read");
-        while let Some(row) = rows.next().expect("the rows can be read") {
-            let (oid, through): (String, i64) = (row.get(0).expect("an id"), row.get(1).expect("a number"));
+        let query = "SELECT oid, removed_through FROM users";
+        for (oid, through) in self.database.query(query, &[], |row| (row.text(0), row.number(1))) {
             let (user, through) = (self.model.user(&UserId::new_unchecked(oid)), through as u64);
             let before = self.model.removed_through[user];
             assert_eq!(through, before.max(lost[user]), "the removed events of user {user}");
@@ -395,13 +359,7 @@ impl World {
         trace!(self, "crash");
         self.coverage.crashes += 1;
         self.coverage.crashes_with_messages += u64::from(message);
-        let old = self.path();
-        self.generation += 1;
-        let new = self.path();
-        crate::copy_database(&old, &new);
-        self.process = None;
-        self.db = None;
-        crate::remove_database(&old);
+        self.database.crash(|| self.process = None);
         self.start_again();
     }
 
@@ -415,7 +373,7 @@ impl World {
             self.commit(commands, Fault::None);
         }
         let process = self.process.take().expect("the program runs");
-        self.db = None;
+        self.database.closing();
         process.writer.close();
         drop((process.readers, process.loops));
         self.start_again();
@@ -451,12 +409,7 @@ impl World {
     /// Checks that the rows equal the model, and that each message is stored once.
     pub fn check_rows(&mut self) {
         self.process().writer.check_invariants();
-        let db = self.db.as_ref().expect("the database is open");
-        let numbers = |query: &str| -> Vec<u64> {
-            let mut statement = db.prepare_cached(query).expect("the table is there");
-            let rows = statement.query_map([], |row| row.get::<_, i64>(0)).expect("the rows can be read");
-            rows.map(|number| number.expect("a number") as u64).collect()
-        };
+        let numbers = |query: &str| self.database.query(query, &[], |row| row.number(0) as u64);
         let mut found = numbers("SELECT number FROM messages");
         found.extend(numbers("SELECT number FROM state_events"));
         found.sort_unstable();
@@ -470,9 +423,7 @@ impl World {
         }
         assert_eq!(found.next(), None, "the disk has an unknown event");
         let query = "SELECT content FROM messages GROUP BY content HAVING count(*) > 1";
-        let mut statement = db.prepare_cached(query).expect("the table is there");
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("the rows can be read");
-        for twice in rows.map(|content| content.expect("a text")) {
+        for twice in self.database.query(query, &[], |row| row.text(0)) {
             let aged = self.posts.iter().any(|post| post.aged && post.content == twice);
             assert!(aged, "a message is stored twice: {twice:.40}");
         }

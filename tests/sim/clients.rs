@@ -395,12 +395,8 @@ impl World {
         if self.model.is_deleted(entry) || self.model.is_changed(entry) {
             return;
         }
-        let db = self.db.as_ref().expect("the database is open");
         let query = "SELECT count(*) FROM messages WHERE content = ?1";
-        let count: i64 = db
-            .prepare_cached(query)
-            .and_then(|mut statement| statement.query_row([&post.content], |row| row.get(0)))
-            .expect("the table is there");
+        let count = self.database.number(query, &[post.content.clone().into()]);
         assert!(
             count == 1 || (count > 1 && self.posts[place].aged),
             "an acknowledged message is in the journal {count} times"

@@ -62,6 +62,8 @@ counters! { Coverage {
     full,
     busy,
     commits_failed,
+    sessions_lost,
+    replies_lost,
     crashes,
     crashes_with_messages,
     restarts,

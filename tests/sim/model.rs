@@ -97,6 +97,25 @@ pub enum Fault {
     Busy,
     /// This number of commits becomes rollbacks.
     Commit(u32),
+    /// The writer's session with its server is lost.
+    Lost(Loss),
+}
+
+/// When a session is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    BeforeTransaction,
+    /// The transaction is lost as well.
+    BeforeCommit,
+    /// Only the reply is lost, so the writer must find out that the commit took effect.
+    AfterCommit,
+}
+
+impl Fault {
+    /// Whether commands may fail.
+    fn fails(self) -> bool {
+        !matches!(self, Fault::None | Fault::Lost(Loss::AfterCommit))
+    }
 }
 
 #[derive(Default)]
@@ -275,7 +294,7 @@ impl Model {
             assert_eq!(command_result.to, command.reply_to, "results are in command order");
             let failed = matches!(command_result.result, Err(Rejection::Unavailable | Rejection::Database));
             let response = if failed {
-                assert!(fault != Fault::None, "a command fails without a fault: {:?}", command_result.result);
+                assert!(fault.fails(), "a command fails without a fault: {:?}", command_result.result);
                 rejected(if matches!(command_result.result, Err(Rejection::Database)) { 500 } else { 503 })
             } else {
                 self.run(command, command_result, &mut events)

@@ -2,17 +2,17 @@
 //! clients. Everything happens in steps chosen by the scheduler.
 
 use crate::coverage::Coverage;
+use crate::database::RunDatabase;
 use crate::fair_queue::FairQueue;
 use crate::link::*;
 use crate::model::Model;
 use crate::session::{Doing, Moment};
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    Claims, Command, CommitShare, Context, Credential, Database, EventNumber, Holder, InboxLimits, Input, Keys,
-    MemoryPlan, MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader, Retention,
-    Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
+    Claims, Command, CommitShare, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys, MemoryPlan,
+    MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader, Retention, Settings,
+    Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
-use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,10 +88,8 @@ pub struct World {
     /// A hash of all steps, to compare two runs of a seed.
     pub digest: u64,
     pub directory: PathBuf,
-    pub generation: u32,
+    pub database: RunDatabase,
     pub process: Option<Process>,
-    /// Reads the rows independently of the program.
-    pub db: Option<Connection>,
     pub context: Option<Arc<Context>>,
     pub keys: Keys,
     pub commands: FairQueue<Command>,
@@ -171,10 +169,9 @@ impl World {
             trace,
             calm: false,
             digest: 0,
+            database: RunDatabase::new(&directory),
             directory,
-            generation: 0,
             process: None,
-            db: None,
             context: None,
             keys: Keys::new(SECRET, &[], None, None),
             commands: FairQueue::new(setup.writer_queue),
@@ -196,10 +193,6 @@ impl World {
         world
     }
 
-    pub fn path(&self) -> PathBuf {
-        self.directory.join(format!("{}.db", self.generation))
-    }
-
     /// Starts the program on the existing database.
     pub fn open(&mut self) {
         let Setup { inbox, retention, notified_rows_max, query_rows_max, .. } = self.setup;
@@ -208,11 +201,10 @@ impl World {
             retention,
             notified_rows_max,
             query_rows_max,
-            ..StoreConfig::new(Database::File(self.path()))
+            ..StoreConfig::new(self.database.setting())
         };
         let mut writer = Writer::open(&config).expect("the database opens");
-        // A process crash is not a machine crash: written data stays, synced or not.
-        writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        self.database.opened(&mut writer);
         let position = writer.position();
         assert_eq!(position.0, self.model.position(), "the journal has changed over a start");
         let token_rules = writer.token_rules().expect("the users can be read");
@@ -230,8 +222,7 @@ impl World {
         self.now.mono = MONO_AT_OPEN;
         // The first reading of the clock.
         writer.maintenance_due(self.now);
-        let stored = "SELECT age FROM journal_head";
-        self.age_at_open = writer.connection().query_row(stored, [], |row| row.get(0)).expect("a row");
+        self.age_at_open = self.database.number("SELECT age FROM journal_head", &[]);
         assert!(self.age_at_open >= self.model.last_age(), "the database is younger than its last commit");
         let loops = (0..self.setup.shards).map(|index| {
             let (context, shared, token_rules) = (Arc::clone(&context), Arc::clone(&shared), Arc::clone(&token_rules));
@@ -251,7 +242,6 @@ impl World {
         let loops = loops.collect();
         let reader = || (writer.open_reader().expect("a reader opens"), None);
         let readers = vec![reader(), reader()];
-        self.db = Some(Connection::open(self.path()).expect("the database opens a second time"));
         self.context = Some(context);
         self.process = Some(Process { writer, readers, shared, loops, deliveries: VecDeque::new(), draining: false });
     }
@@ -470,7 +460,7 @@ fn settings(signing_key: &[u8; 32]) -> Settings {
 impl Drop for World {
     fn drop(&mut self) {
         self.process = None;
-        self.db = None;
+        self.database.closing();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -400,6 +400,12 @@ impl Writer {
         self.connection.db.sqlite_mut()
     }
 
+    /// Executes statements on the writer's own connection, for tests that make a server fail.
+    #[doc(hidden)]
+    pub fn execute_batch(&mut self, statements: &str) {
+        self.connection.db.execute_batch(statements).expect("the statements can be executed");
+    }
+
     /// Runs commands in one transaction, with a step of an inbox flush if `with_flush`.
     fn transact(
         &mut self,

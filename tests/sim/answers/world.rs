@@ -4,15 +4,17 @@
 use super::planted::{Planted, PlantedScheduler};
 use super::reference::Reference;
 use super::server::{Arrival, ModelConnection, ServerAction};
+use crate::database::RunDatabase;
+use crate::model::Fault;
 use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_step};
 use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind,
-    Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, Database, Deletion,
-    DriverRequest, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime,
-    Now, Outcome, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection,
-    ReplyTo, ResponderInput, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput,
-    StoreConfig, StoreReply, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId, WallTime, Writer,
+    Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, Deletion, DriverRequest,
+    EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome,
+    PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo,
+    ResponderInput, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StoreConfig,
+    StoreReply, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -126,8 +128,7 @@ pub struct AnswerWorld {
     random: Random,
     planted: Planted,
     now: Now,
-    directory: PathBuf,
-    generation: u32,
+    database: RunDatabase,
     trace: bool,
     calm: bool,
     process: Option<Process>,
@@ -165,8 +166,7 @@ impl AnswerWorld {
             random,
             planted,
             now: Now { wall: WallTime(1_790_000_000_000_000), mono: MonoTime(1_000_000) },
-            directory,
-            generation: 0,
+            database: RunDatabase::new(&directory),
             trace,
             calm: false,
             process: None,
@@ -225,10 +225,9 @@ impl AnswerWorld {
             allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi],
             models: Vec::new(),
         };
-        let config = StoreConfig { responders, ..StoreConfig::new(Database::File(self.path())) };
+        let config = StoreConfig { responders, ..StoreConfig::new(self.database.setting()) };
         let mut writer = Writer::open(&config).expect("the database opens");
-        // A process crash is not a machine crash: written data stays, synced or not.
-        writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        self.database.opened(&mut writer);
         let reader = writer.open_reader().expect("a reader opens");
         self.process = Some(Process {
             writer,
@@ -340,8 +339,8 @@ impl AnswerWorld {
             self.rejected.insert(user.clone());
             self.counts.rejected += 1;
         }
-        let db = rusqlite::Connection::open(self.path()).expect("the database opens");
-        db.execute("UPDATE users SET status = ?2 WHERE oid = ?1", (user.as_str(), status)).expect("the status changes");
+        let parameters = [user.as_str().to_owned().into(), status.into()];
+        self.database.change("UPDATE users SET status = ?2 WHERE oid = ?1", &parameters);
     }
 
     // The store's threads.
@@ -355,20 +354,13 @@ impl AnswerWorld {
         }
         let count = 1 + self.below(self.process.as_ref().map_or(1, |process| process.commands.len().min(6)));
         let (commands, waiters): (Vec<Command>, Vec<Waiter>) = self.process().commands.drain(..count).unzip();
-        let fails = if !self.calm && self.chance(1, 20) { 1 + self.below(4) } else { 0 };
+        let fails = if !self.calm && self.chance(1, 20) { 1 + self.below(4) as u32 } else { 0 };
         let now = self.now;
-        let db = self.process().writer.connection();
-        if fails > 0 {
-            let mut left = fails;
-            let hook = move || {
-                let fails = left > 0;
-                left = left.saturating_sub(1);
-                fails
-            };
-            db.commit_hook(Some(hook)).expect("a hook");
-        }
-        let committed = self.process().writer.commit_batch(&commands, now);
-        self.process().writer.connection().commit_hook(None::<fn() -> bool>).expect("a hook");
+        let fault = if fails > 0 { Fault::Commit(fails) } else { Fault::None };
+        let process = self.process.as_mut().expect("the program runs");
+        self.database.begin_fault(fault, &mut process.writer);
+        let committed = process.writer.commit_batch(&commands, now);
+        self.database.end_fault(fault, &mut process.writer);
         self.counts.failed_commits += u64::from(fails > 0);
         self.pass_on(committed, waiters);
     }
@@ -806,12 +798,7 @@ impl AnswerWorld {
             eprintln!("crash");
         }
         self.counts.crashes += 1;
-        let old = self.path();
-        self.generation += 1;
-        let new = self.path();
-        crate::copy_database(&old, &new);
-        self.process = None;
-        crate::remove_database(&old);
+        self.database.crash(|| self.process = None);
         self.open(true);
     }
 
@@ -834,6 +821,7 @@ impl AnswerWorld {
         self.calm = false;
         let process = self.process.take().expect("the program runs");
         drop(process.reader);
+        self.database.closing();
         process.writer.close();
         self.open(true);
     }
@@ -898,10 +886,6 @@ impl AnswerWorld {
         self.process.as_mut().expect("the program runs")
     }
 
-    fn path(&self) -> PathBuf {
-        self.directory.join(format!("{}.db", self.generation))
-    }
-
     fn below(&mut self, bound: usize) -> usize {
         self.random.below(bound as u64) as usize
     }
@@ -944,11 +928,7 @@ impl AnswerWorld {
         let query = "SELECT j.number, j.responder = 'openai' AND j.is_begun = 0 FROM answer_jobs j
             JOIN conversations c ON c.number = j.conversation JOIN workspaces w ON w.number = c.workspace
             WHERE c.deleted IS NULL AND w.deleted IS NULL ORDER BY j.number";
-        let db = self.process().writer.connection();
-        let mut statement = db.prepare_cached(query).expect("the table is there");
-        let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
-        let rows: Vec<(i64, bool)> = rows.and_then(Iterator::collect).expect("the table can be read");
-        drop(statement);
+        let rows = self.database.query(query, &[], |row| (row.number(0), row.number(1) == 1));
         let jobs = rows.into_iter().map(|(number, is_model)| {
             let key = JobId(EventNumber(number as u64));
             let asked = self.reference.asked.values().find(|asked| asked.job == key).expect("the message was posted");

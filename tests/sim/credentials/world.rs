@@ -5,12 +5,12 @@
 //! the database permits it. A credential that was accepted throughout is not rejected.
 
 use super::model::{Issued, UserState, View};
+use crate::database::RunDatabase;
 use cortex_core::internals::commit_routing::route_commit;
 use cortex_core::internals::{
-    Admin, Claims, Command, CommandKind, Committed, Context, Database, Input, Keys, MemoryPlan, MonoTime, NewUser, Now,
-    Output, PasswordCheck, PasswordOutcome, PasswordResponse, PendingQuery, Purpose, QueryStep, Random, Reader,
-    Rejection, ReplyTo, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, UserSelector, WallTime, Work,
-    Writer,
+    Admin, Claims, Command, CommandKind, Committed, Context, Input, Keys, MemoryPlan, MonoTime, NewUser, Now, Output,
+    PasswordCheck, PasswordOutcome, PasswordResponse, PendingQuery, Purpose, QueryStep, Random, Reader, Rejection,
+    ReplyTo, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, UserSelector, WallTime, Work, Writer,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -98,7 +98,7 @@ pub struct CredentialWorld {
     now: Now,
     /// By how much the wall clock is wrong, in seconds.
     clock_error: i64,
-    directory: PathBuf,
+    database: RunDatabase,
     writer: Option<Writer>,
     reader: Option<Reader>,
     admin: Admin,
@@ -137,8 +137,8 @@ fn hash_of(password: &str) -> String {
 
 impl CredentialWorld {
     pub fn new(seed: u64, directory: PathBuf, trace: bool) -> CredentialWorld {
-        let database = Database::File(directory.join("a.db"));
-        let mut admin = Admin::open(&database, true).expect("the database can be created");
+        let database = RunDatabase::new(&directory);
+        let mut admin = Admin::open(&database.setting(), true).expect("the database can be created");
         let users: Vec<UserState> = (0..USERS)
             .map(|user| {
                 let (id, email, password) = (user_id(user), email(user), format!("first password of {user}"));
@@ -153,7 +153,7 @@ impl CredentialWorld {
             step: 0,
             now: Now { wall: START, mono: MonoTime(1_000_000) },
             clock_error: 0,
-            directory,
+            database,
             writer: None,
             reader: None,
             admin,
@@ -172,10 +172,9 @@ impl CredentialWorld {
 
     /// Starts the program. Connections and streams of an earlier one are gone.
     fn open(&mut self) {
-        let config = StoreConfig::new(Database::File(self.directory.join("a.db")));
+        let config = StoreConfig::new(self.database.setting());
         let mut writer = Writer::open(&config).expect("the database opens");
-        // A crash of the process is not one of the machine.
-        writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        self.database.opened(&mut writer);
         self.now.mono = MonoTime(1_000_000);
         let token_rules = writer.token_rules().expect("the rules can be read");
         let context = self.context();
