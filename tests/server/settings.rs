@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
-    let table: [(&str, &str, &str); 26] = [
+    let table: [(&str, &str, &str); 27] = [
         ("ENV", "staging", "production"),
         ("PORT", "http", "65535"),
         ("PORT", "65536", "65535"),
@@ -15,7 +15,8 @@ fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
         ("HOST", "not a host", ""),
         ("WORKERS", "0", "1"),
         ("WORKERS", "many", "1"),
-        ("DATABASE_URL", "postgres://localhost/cortex", "sqlite"),
+        ("DATABASE_URL", "mysql://localhost/cortex", "sqlite"),
+        ("DATABASE_URL", "postgres://localhost/cortex", "--features cluster"),
         ("LOG_LEVEL", "LOUD", "INFO"),
         ("LOG_FORMAT", "xml", "json"),
         ("JWT_ALGORITHM", "RS256", "HS256"),
