@@ -7,6 +7,7 @@ use super::router::ROUTES;
 use crate::base::metrics::exposition::Exposition;
 use crate::base::metrics::{Counter, DURATION_BOUNDS, Durations};
 use crate::http1::head::Method;
+use crate::http1::response_write::STATUSES;
 
 /// The route of a request, or the reason why it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,25 +38,22 @@ const ROUTES_COUNT: usize = ROUTES.len();
 const ENDPOINTS: usize = ROUTES_COUNT + 2;
 /// The label values of methods, in the order of the variants of `Method`.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
-/// The statuses of responses; 0 stands for any other.
-const STATUSES: [u16; 26] = [
-    200, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 426, 429, 431, 500, 501, 502, 503,
-    504, 505, 0,
-];
+/// The index that counts the responses whose status is not one of [`STATUSES`].
+const OTHER_STATUS: usize = STATUSES.len();
 
 const REQUESTS: &str = "conversational_core_requests_total";
 const SECONDS: &str = "conversational_core_request_duration_seconds";
 
 /// The counters are zeros in `.bss`: they take no memory until the first request.
-static COUNTS: [[[Counter; STATUSES.len()]; METHODS.len()]; ENDPOINTS] =
-    [const { [const { [const { Counter::new() }; STATUSES.len()] }; METHODS.len()] }; ENDPOINTS];
+static COUNTS: [[[Counter; OTHER_STATUS + 1]; METHODS.len()]; ENDPOINTS] =
+    [const { [const { [const { Counter::new() }; OTHER_STATUS + 1] }; METHODS.len()] }; ENDPOINTS];
 static DURATIONS: [[Durations; METHODS.len()]; ENDPOINTS] =
     [const { [const { Durations::new() }; METHODS.len()] }; ENDPOINTS];
 
 /// Counts a response, and its duration in microseconds. A stream's duration ends with the response's head.
 pub fn record(endpoint: Endpoint, method: Method, status: u16, micros: u64) {
     let (endpoint, method) = (endpoint.0 as usize, method as usize);
-    let status = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+    let status = STATUSES.iter().position(|(known, _)| *known == status).unwrap_or(OTHER_STATUS);
     COUNTS[endpoint][method][status].add(1);
     DURATIONS[endpoint][method].observe(&DURATION_BOUNDS, micros);
 }
@@ -65,10 +63,10 @@ pub fn render(text: &mut Exposition) {
     text.family(REQUESTS, "counter", "Responses sent, by route.");
     for (endpoint, methods) in COUNTS.iter().enumerate() {
         for (method, statuses) in METHODS.iter().zip(methods) {
-            for (status, counter) in STATUSES.iter().zip(statuses) {
+            for (index, counter) in statuses.iter().enumerate() {
                 let count = counter.get();
                 if count > 0 {
-                    let status = if *status == 0 { "other".to_owned() } else { status.to_string() };
+                    let status = STATUSES.get(index).map_or("other".to_owned(), |(status, _)| status.to_string());
                     let labels = [("method", *method), ("endpoint", Endpoint::name(endpoint)), ("status", &status)];
                     text.sample(REQUESTS, &labels, count);
                 }

@@ -88,6 +88,7 @@ fn is_clean(text: &str) -> bool {
 
 fn write_status_line(out: &mut Vec<u8>, status: u16) {
     assert!((200..600).contains(&status), "{status} is not a final status");
+    debug_assert!(!reason(status).is_empty(), "{status} is not in the table of statuses");
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal::push(out, u64::from(status));
     out.push(b' ');
@@ -95,31 +96,34 @@ fn write_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The reason phrase; empty (RFC 9112 §4 allows it) for a status that this server does not use.
+/// The final statuses that this server sends, ascending, with their reason phrases (RFC 9110 §15).
+pub(crate) const STATUSES: [(u16, &str); 21] = [
+    (200, "OK"),
+    (202, "Accepted"),
+    (204, "No Content"),
+    (304, "Not Modified"),
+    (400, "Bad Request"),
+    (401, "Unauthorized"),
+    (403, "Forbidden"),
+    (404, "Not Found"),
+    (405, "Method Not Allowed"),
+    (408, "Request Timeout"),
+    (409, "Conflict"),
+    (413, "Content Too Large"),
+    (414, "URI Too Long"),
+    (415, "Unsupported Media Type"),
+    (422, "Unprocessable Content"),
+    (429, "Too Many Requests"),
+    (431, "Request Header Fields Too Large"),
+    (500, "Internal Server Error"),
+    (502, "Bad Gateway"),
+    (503, "Service Unavailable"),
+    (504, "Gateway Timeout"),
+];
+
+/// The reason phrase; empty (RFC 9112 §4 allows it) for a status that is not in the table.
 fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        204 => "No Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        _ => "",
-    }
+    STATUSES.binary_search_by_key(&status, |(known, _)| *known).map_or("", |index| STATUSES[index].1)
 }
 
 #[cfg(test)]
@@ -172,8 +176,8 @@ mod tests {
                 "HTTP/1.1 204 No Content|Date: Sat, 31 Jan 2026 09:15:30 GMT||",
             ),
             (
-                ResponseHead { status: 599, ..HEAD },
-                "HTTP/1.1 599 |Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 0||",
+                ResponseHead { status: 202, ..HEAD },
+                "HTTP/1.1 202 Accepted|Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 0||",
             ),
         ];
         for (head, want) in table {
