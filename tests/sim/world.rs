@@ -203,6 +203,7 @@ impl World {
             query_rows_max,
             ..StoreConfig::new(self.database.setting())
         };
+        self.database.expire_instances();
         let mut writer = Writer::open(&config).expect("the database opens");
         self.database.opened(&mut writer);
         let position = writer.position();

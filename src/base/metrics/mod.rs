@@ -189,6 +189,9 @@ pub(crate) static MAILBOX_MESSAGES: Gauge = Gauge::new();
 pub(crate) static COMMITS: Counter = Counter::new();
 /// Transactions of the writer that failed.
 pub(crate) static COMMITS_FAILED: Counter = Counter::new();
+/// Sessions of stopped instances that this one ended, because they kept the others from their turns.
+#[cfg(feature = "cluster")]
+pub(crate) static TURNS_EVICTED: Counter = Counter::new();
 /// Commands in the committed transactions.
 pub(crate) static COMMANDS_COMMITTED: Counter = Counter::new();
 /// Commands per transaction.
@@ -277,6 +280,12 @@ fn render_streams(text: &mut Exposition) {
 fn render_store(text: &mut Exposition) {
     text.counter("cortex_commits_total", "Transactions committed by the writer.", COMMITS.get());
     text.counter("cortex_commits_failed_total", "Transactions of the writer that failed.", COMMITS_FAILED.get());
+    #[cfg(feature = "cluster")]
+    text.counter(
+        "cortex_turns_evicted_total",
+        "Sessions of stopped instances that were ended, because they kept the others from their turns.",
+        TURNS_EVICTED.get(),
+    );
     let help = "Commands in the transactions committed by the writer.";
     text.counter("cortex_commands_committed_total", help, COMMANDS_COMMITTED.get());
     text.family("cortex_commit_commands", "histogram", "Commands per transaction.");

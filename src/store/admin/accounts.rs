@@ -80,7 +80,7 @@ impl Admin {
                     let reason = "it is empty: create its tables with user add, or start a server".into();
                     return Err(OpenError::CannotOpen { path, reason });
                 }
-                let meta = schema::create(&db, &path)?;
+                let meta = schema::create(&db, &path, |_| Ok(()))?;
                 Ok(Admin { db, meta, path, file: None })
             }
         }
@@ -257,7 +257,7 @@ impl Admin {
     fn change<T>(&mut self, change: impl FnOnce(&Admin) -> Result<T, Abort<AdminError>>) -> Result<T, AdminError> {
         let run = || {
             #[cfg(feature = "cluster")]
-            let mut turns = Turns::new();
+            let mut turns = Turns::new(false);
             match &self.db {
                 SqlConnection::Sqlite(_) => self.db.begin()?,
                 #[cfg(feature = "cluster")]

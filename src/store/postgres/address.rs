@@ -38,7 +38,7 @@ impl SessionUse {
     fn settings(self) -> &'static str {
         match self {
             SessionUse::Writer => {
-                "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=5000 -c statement_timeout=10000 \
+                "-c idle_in_transaction_session_timeout=1000 -c lock_timeout=1000 -c statement_timeout=10000 \
                  -c client_min_messages=warning"
             }
             SessionUse::Reader => "-c lock_timeout=5000 -c statement_timeout=10000 -c client_min_messages=warning",

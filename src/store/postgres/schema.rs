@@ -19,6 +19,9 @@ pub(crate) const VERSION: i64 = 1;
 /// The advisory lock that one process holds while it creates or migrates the schema, in the name space of this program.
 const SCHEMA_LOCK: i64 = 0x4372_7478_0000_0001;
 
+// `touched` names what a turn changed among the rows that writers cache, which are existing ones: a writer drops them when it begins
+// its next turn. Triggers insert its rows, so that no statement can forget them.
+//
 // The index of searches differs (see `search::server_index`). It has the same words as SQLite's, and follows in the same steps. New
 // words are inserted into it at once, because each search would read a list of those that wait. A row of `search_words` has the
 // words of the part of a text that ends at byte `part`; 0 stands for a whole text.
@@ -36,10 +39,19 @@ CREATE TABLE journal_head (
     number BIGINT NOT NULL,
     at BIGINT NOT NULL,
     age BIGINT NOT NULL,
-    turn BIGINT NOT NULL,
-    turn_of BYTEA NOT NULL
+    turn BIGINT NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO journal_head (id, number, at, age, turn, turn_of) VALUES (1, 0, 0, 0, 0, '');
+INSERT INTO journal_head (id, number, at, age, turn) VALUES (1, 0, 0, 0, 0);
+CREATE TABLE instances (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    serves BIGINT NOT NULL,
+    is_expired BIGINT NOT NULL DEFAULT 0,
+    started_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    alive_until TIMESTAMPTZ NOT NULL,
+    turn BIGINT NOT NULL DEFAULT 0
+) WITH (fillfactor = 10);
+CREATE TABLE touched (turn BIGINT NOT NULL, \"user\" BYTEA, conversation BIGINT, workspace BIGINT);
+CREATE INDEX touched_turn ON touched (turn);
 CREATE TABLE skipped_ranges (after BIGINT PRIMARY KEY, through BIGINT NOT NULL, at BIGINT NOT NULL);
 
 CREATE TABLE users (
@@ -110,6 +122,32 @@ CREATE TABLE participants (
     PRIMARY KEY (conversation, \"user\")
 );
 CREATE INDEX participants_user ON participants (\"user\", conversation, since);
+CREATE FUNCTION touch_user() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO touched (turn, \"user\") SELECT turn + 1, OLD.oid FROM journal_head WHERE id = 1;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION touch_conversation() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO touched (turn, conversation) SELECT turn + 1, OLD.number FROM journal_head WHERE id = 1;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION touch_workspace() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO touched (turn, workspace) SELECT turn + 1, OLD.number FROM journal_head WHERE id = 1;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION touch_participants() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO touched (turn, conversation)
+    SELECT turn + 1, coalesce(NEW.conversation, OLD.conversation) FROM journal_head WHERE id = 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER users_touched AFTER DELETE OR UPDATE OF name, email, password, status, tokens_since, token_generation,
+    default_workspace, default_conversation, only_named ON users FOR EACH ROW EXECUTE FUNCTION touch_user();
+CREATE TRIGGER conversations_touched AFTER DELETE OR UPDATE OF deleted, responder ON conversations
+    FOR EACH ROW EXECUTE FUNCTION touch_conversation();
+CREATE TRIGGER workspaces_touched AFTER DELETE OR UPDATE OF deleted ON workspaces
+    FOR EACH ROW EXECUTE FUNCTION touch_workspace();
+CREATE TRIGGER participants_joined AFTER INSERT ON participants
+    FOR EACH ROW WHEN (NEW.since <> NEW.conversation) EXECUTE FUNCTION touch_participants();
+CREATE TRIGGER participants_left AFTER DELETE ON participants FOR EACH ROW EXECUTE FUNCTION touch_participants();
 
 CREATE TABLE messages (
     number BIGINT PRIMARY KEY,
@@ -136,8 +174,10 @@ CREATE TABLE answer_jobs (
     is_begun BIGINT NOT NULL,
     \"user\" BIGINT NOT NULL,
     conversation BIGINT NOT NULL,
-    is_first BIGINT NOT NULL
+    is_first BIGINT NOT NULL,
+    claimed_by BIGINT
 );
+CREATE INDEX answer_jobs_claimed ON answer_jobs (claimed_by) WHERE claimed_by IS NOT NULL;
 CREATE INDEX answer_jobs_conversation ON answer_jobs (conversation, number);
 CREATE INDEX answer_jobs_first ON answer_jobs ((responder = 'openai' AND is_begun = 0), \"user\", number) WHERE is_first = 1;
 CREATE TABLE answers (
@@ -290,14 +330,19 @@ INSERT INTO removed_users_state (id, users, others_through) VALUES (1, 0, 0);
 "
 );
 
-/// Creates the tables, if the database has none of this program. Returns the values of which a database has exactly one.
+/// Creates the tables, if the database has none of this program, and calls `register` in the same transaction. Returns the values
+/// of which a database has exactly one.
 ///
 /// # Errors
 /// Fails if a newer program has created the tables, or if the role may not create tables.
-pub(crate) fn create(db: &SqlConnection, name: &Path) -> Result<DatabaseMeta, OpenError> {
+pub(crate) fn create(
+    db: &SqlConnection,
+    name: &Path,
+    register: impl FnOnce(&SqlConnection) -> SqlResult<()>,
+) -> Result<DatabaseMeta, OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     db.begin().map_err(failed)?;
-    let done = create_within(db, name);
+    let done = create_within(db, name).and_then(|()| register(db).map_err(failed));
     match done {
         Ok(()) => db.commit().map_err(failed)?,
         Err(error) => {

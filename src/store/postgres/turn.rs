@@ -1,42 +1,151 @@
 //! The turns of writers. A turn is a transaction that may change the database; writers take turns by a lock of the server, which is
-//! fair.
+//! fair. Each writer has a row in `instances`, its lease, which each of its turns renews.
 //!
 //! Invariant: the turn that a writer has read under the lock is the last one that was committed, and the commit of a turn fails
-//! unless it still is. So turns are ordered, and each sees the changes of all before it.
+//! unless it still is, and unless the writer's lease is in the table. So turns are ordered, each sees the changes of all before it,
+//! and a writer whose lease has expired changes nothing before it has a new one.
 
-use crate::base::random::fill_secret;
+use crate::base::metrics;
+use crate::base::time::WallTime;
+use crate::domain::id::{EventNumber, InstanceId, UserId};
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
-use crate::store::sql::{EngineError, SqlConnection, SqlResult, params};
-use std::time::Duration;
+use crate::store::rules::age::AgeTime;
+use crate::store::rules::records::JournalHead;
+use crate::store::sql::values::number;
+use crate::store::sql::{EngineError, OptionalRow, Row, SqlConnection, SqlResult, params};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The lock of the turns, in the name space of this program.
 const TURN_LOCK: i64 = 0x4372_7478_0000_0002;
+
+/// How often a writer waits for the lock, each time as long as its session allows (`lock_timeout`). In between, it ends the session
+/// of a holder that has stopped.
+const LOCK_ATTEMPTS: u32 = 5;
 
 /// How often a session is opened again to learn the outcome of a commit, and the pause before each time.
 const RECONNECTS_MAX: u32 = 20;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 
+/// A lease lasts this long after a turn, in seconds.
+const LEASE_SECONDS: i64 = 5;
+/// How long a writer that rests leaves its lease as it is.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// How long a writer leaves the leases of others alone after its own had expired: an outage of the server lets all of them expire.
+const GRACE: Duration = Duration::from_secs(LEASE_SECONDS as u64);
+
+/// A writer that is further behind, in turns, drops its whole cache.
+const TOUCHED_TURNS_MAX: i64 = 1000;
+/// Rows of `touched` that a turn reads. A writer that finds more drops its whole cache.
+const TOUCHED_ROWS_MAX: i64 = 4000;
+/// Every so many turns, the rows of `touched` that are older than so many turns are deleted.
+const TOUCHED_TURNS_KEPT: i64 = 4 * TOUCHED_TURNS_MAX;
+
+/// A row that another writer has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TouchedRow {
+    /// A user.
+    User(UserId),
+    /// A conversation or its participants.
+    Conversation(EventNumber),
+    /// A workspace.
+    Workspace(EventNumber),
+}
+
+/// What other writers have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// These rows, and new ones.
+    Rows(Vec<TouchedRow>),
+    /// Anything.
+    Everything,
+}
+
 /// The turns of one writer.
 pub(crate) struct Turns {
-    /// Distinguishes the turns of this writer from those of others.
-    writer: [u8; 16],
+    /// Whether the writer belongs to a server, and not to a command of the command line.
+    serves: bool,
+    /// The writer's row in `instances`; `None` before it has one.
+    instance: Option<InstanceId>,
     /// The last committed turn that this writer has read or made.
     turn: i64,
+    /// The head of the journal at the beginning of the turn.
+    head: JournalHead,
+    /// What others have changed since [`Turns::take_touched`].
+    touched: Touched,
+    /// Whether no instance with a smaller id serves.
+    leads: bool,
+    /// When the lease was renewed.
+    renewed_at: Option<Instant>,
+    /// The leases of others are left alone until then.
+    grace_until: Instant,
+}
+
+/// What the beginning of a turn has found.
+struct Found {
+    is_registered: bool,
+    /// The writer's own lease has ended, though its row is still there.
+    is_overdue: bool,
+    /// The lease of another writer has ended.
+    are_others_overdue: bool,
 }
 
 impl Turns {
-    pub(crate) fn new() -> Turns {
-        let mut writer = [0; 16];
-        fill_secret(&mut writer);
-        Turns { writer, turn: 0 }
+    /// The turns of a writer without a lease. It gets one in its first turn.
+    pub(crate) fn new(serves: bool) -> Turns {
+        Turns {
+            serves,
+            instance: None,
+            turn: 0,
+            head: JournalHead::default(),
+            touched: Touched::Everything,
+            leads: false,
+            renewed_at: None,
+            grace_until: Instant::now() + GRACE,
+        }
     }
 
-    /// Begins a turn: waits for the lock, and reads the last turn.
+    /// The writer's id among the instances. It gets a new one when its lease has expired.
+    pub(crate) fn instance(&self) -> Option<InstanceId> {
+        self.instance
+    }
+
+    /// Whether this writer does what one writer does for all: maintenance, and the index of searches. It does not matter if two
+    /// do it.
+    pub(crate) fn leads(&self) -> bool {
+        self.leads
+    }
+
+    /// The head of the journal at the beginning of the turn.
+    pub(crate) fn head(&self) -> JournalHead {
+        self.head
+    }
+
+    /// The number of the last turn, which changes with each.
+    pub(crate) fn last(&self) -> i64 {
+        self.turn
+    }
+
+    /// What other writers have changed since the last call.
+    pub(crate) fn take_touched(&mut self) -> Touched {
+        std::mem::replace(&mut self.touched, Touched::Rows(Vec::new()))
+    }
+
+    /// Begins a turn: waits for the lock, and reads what other writers have changed.
     ///
     /// # Errors
-    /// Fails if the lock is not free in time.
+    /// Fails if the lock is not free in time. No transaction is open then.
     pub(crate) fn begin(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        self.turn = begin(db)?.0;
+        with_lock(db, || self.take(db))
+    }
+
+    /// Gets a lease, in the open transaction.
+    ///
+    /// # Errors
+    /// Fails if the server does.
+    pub(crate) fn register(&mut self, db: &SqlConnection) -> SqlResult<()> {
+        let params = params![self.serves, LEASE_SECONDS];
+        self.instance = Some(db.prepare_cached(REGISTER)?.query_row(params, |row| row.get(0).map(InstanceId))?);
         Ok(())
     }
 
@@ -45,85 +154,231 @@ impl Turns {
     /// # Errors
     /// As [`Turns::begin`].
     pub(crate) fn begin_within(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        self.turn = take(db)?.0;
-        Ok(())
+        self.take(db)
     }
 
     /// Commits the turn. After a lost connection, it finds out whether the commit took effect.
     ///
     /// # Errors
-    /// Fails if another turn came in between, or if it is unknown whether the commit took effect.
+    /// Fails if another turn came in between, if the lease has expired, or if it is unknown whether the commit took effect.
     pub(crate) fn commit(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        db.run(ADVANCE, params![self.turn, self.writer])?;
+        let instance = self.instance.map(|instance| instance.0);
+        if (self.turn + 1) % TOUCHED_TURNS_KEPT == 0 {
+            db.run(DELETE_TOUCHED, [self.turn - TOUCHED_TURNS_KEPT])?;
+            db.run(DELETE_INSTANCES, [])?;
+        }
+        db.run(ADVANCE, params![self.turn, instance, LEASE_SECONDS])?;
         match db.commit() {
             Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Unreachable, .. }))
                 if self.took_effect(db)? => {}
             committed => committed?,
         }
         self.turn += 1;
+        self.renewed_at = Some(Instant::now());
         Ok(())
     }
 
-    /// The number of the last turn, which changes with each.
-    pub(crate) fn last(&self) -> i64 {
-        self.turn
+    /// Between turns: renews the lease if that is due, and returns the number of the last turn of any writer. A lease that has
+    /// expired, of this writer or of another one, needs a turn: `None`.
+    pub(crate) fn rest(&mut self, db: &SqlConnection) -> SqlResult<Option<i64>> {
+        let now = Instant::now();
+        if self.renewed_at.is_some_and(|at| now < at + RENEWAL) {
+            return db.query_row("SELECT turn FROM journal_head WHERE id = 1", [], |row| row.get(0)).map(Some);
+        }
+        let instance = self.instance.map(|instance| instance.0);
+        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let found: Option<(i64, bool, bool)> =
+            db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read).optional()?;
+        let Some((turn, leads, are_others_overdue)) = found else { return Ok(None) };
+        (self.leads, self.renewed_at) = (leads && self.serves, Some(now));
+        Ok(if are_others_overdue && now >= self.grace_until { None } else { Some(turn) })
     }
 
-    /// The number of the last turn of any writer, without the lock.
-    pub(crate) fn poll(db: &SqlConnection) -> SqlResult<i64> {
-        db.query_row("SELECT turn FROM journal_head WHERE id = 1", [], |row| row.get(0))
+    /// Gives the lease back, so that others need not wait for its end.
+    pub(crate) fn end(&mut self, db: &SqlConnection) -> SqlResult<()> {
+        self.begin(db)?;
+        let instance = self.instance.map(|instance| instance.0);
+        db.run(RELEASE, params![instance])?;
+        db.run(END, params![self.turn, instance])?;
+        db.commit()
+    }
+
+    /// Takes the lock in the open transaction, and reads what other writers have changed. The statements are two, so that the
+    /// second one has a newer snapshot.
+    fn take(&mut self, db: &SqlConnection) -> SqlResult<()> {
+        db.run(LOCK, [TURN_LOCK])?;
+        let instance = self.instance.map(|instance| instance.0);
+        let mut statement = db.prepare_cached(BEGIN_TURN)?;
+        let mut rows = statement.query(params![instance, self.turn, TOUCHED_TURNS_MAX, TOUCHED_ROWS_MAX])?;
+        let (mut touched, mut found, mut turn) = (Vec::new(), None, self.turn);
+        while let Some(row) = rows.next()? {
+            if found.is_none() {
+                turn = row.get(0)?;
+                self.head = JournalHead {
+                    number: number(row.get(1)?),
+                    at: WallTime(row.get(2)?),
+                    age: AgeTime(row.get(3)?),
+                };
+                self.leads = self.serves && row.get(4)? && row.get(6)?;
+                found = Some(Found {
+                    is_registered: row.get(4)?,
+                    is_overdue: row.get(5)?,
+                    are_others_overdue: row.get(7)?,
+                });
+            }
+            let user: Option<Arc<str>> = row.get(8)?;
+            touched.extend(user.map(|user| TouchedRow::User(UserId::new_unchecked(user))));
+            touched.extend(row.get::<Option<i64>>(9)?.map(|key| TouchedRow::Conversation(number(key))));
+            touched.extend(row.get::<Option<i64>>(10)?.map(|key| TouchedRow::Workspace(number(key))));
+        }
+        drop(rows);
+        let is_complete = turn - self.turn <= TOUCHED_TURNS_MAX && (touched.len() as i64) < TOUCHED_ROWS_MAX;
+        match &mut self.touched {
+            Touched::Rows(rows) if is_complete => rows.append(&mut touched),
+            touched => *touched = Touched::Everything,
+        }
+        self.turn = turn;
+        self.renew_within(db, found.ok_or(EngineError::NoRow)?)
+    }
+
+    /// Gets a lease if this writer has none, and ends those of others that have expired: their answers are released.
+    fn renew_within(&mut self, db: &SqlConnection, found: Found) -> SqlResult<()> {
+        let now = Instant::now();
+        if !found.is_registered {
+            if let Some(lost) = self.instance {
+                log::warn!("the lease of instance {} had expired: its running answers are others' now", lost.0);
+            }
+            self.register(db)?;
+        }
+        if !found.is_registered || found.is_overdue {
+            self.grace_until = now + GRACE;
+        }
+        if found.are_others_overdue && now >= self.grace_until {
+            let instance = self.instance.map(|instance| instance.0);
+            let mut statement = db.prepare_cached(EXPIRE)?;
+            for id in statement.query_map(params![instance], |row| row.get::<i64>(0))? {
+                let id = id?;
+                log::warn!("the lease of instance {id} has expired: its answers are taken over");
+                db.run(RELEASE, [id])?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the turn that was being committed took effect. It waits for the lock, because the lost session may still be
     /// committing.
     ///
     /// # Errors
-    /// Fails if the server cannot be reached again in time, or if other turns have followed. The outcome is then unknown.
+    /// Fails if the server cannot be reached again in time. The outcome is then unknown.
     fn took_effect(&self, db: &SqlConnection) -> SqlResult<bool> {
-        let unknown = |reason: String| {
-            let message = format!("the connection was lost during a commit, whose outcome is unknown: {reason}");
-            ServerError::new(ServerErrorKind::OutcomeUnknown, message)
-        };
         let mut attempts_left = RECONNECTS_MAX;
-        let (turn, writer) = loop {
-            match begin(db) {
-                Ok(last) => break last,
-                Err(error) if attempts_left == 0 => return Err(unknown(error.to_string()).into()),
+        loop {
+            let instance = self.instance.map(|instance| instance.0);
+            let last = with_lock(db, || {
+                db.run(LOCK, [TURN_LOCK])?;
+                db.prepare_cached(TURN_OF)?.query_row(params![instance], |row| row.get::<i64>(0)).optional()
+            });
+            match last {
+                Ok(last) => {
+                    db.roll_back()?;
+                    // A writer registers in its first turn, so the row of one that failed is not there.
+                    return Ok(last.is_some_and(|last| last > self.turn));
+                }
+                Err(error) if attempts_left == 0 => {
+                    let message =
+                        format!("the connection was lost during a commit, whose outcome is unknown: {error}");
+                    return Err(ServerError::new(ServerErrorKind::OutcomeUnknown, message).into());
+                }
                 Err(_) => {}
             }
             attempts_left -= 1;
             std::thread::sleep(RECONNECT_PAUSE);
-        };
-        db.roll_back()?;
-        match turn - self.turn {
-            0 => Ok(false),
-            1 => Ok(writer == self.writer),
-            others => Err(unknown(format!("{others} turns have followed")).into()),
         }
     }
 }
 
-/// Begins a transaction that has the lock, and returns the last turn and its writer. After an error, no transaction is open.
-fn begin(db: &SqlConnection) -> SqlResult<(i64, [u8; 16])> {
-    db.begin()?;
-    take(db).inspect_err(|_| {
+/// Whether an instance serves the database.
+///
+/// # Errors
+/// Fails if the server does.
+pub(crate) fn is_served(db: &SqlConnection) -> SqlResult<bool> {
+    db.prepare_cached(IS_SERVED)?.exists([])
+}
+
+/// Begins a transaction, and calls `take`, which waits for the lock. After an error, no transaction is open.
+fn with_lock<T>(db: &SqlConnection, mut take: impl FnMut() -> SqlResult<T>) -> SqlResult<T> {
+    let mut attempts_left = LOCK_ATTEMPTS;
+    loop {
+        db.begin()?;
+        let error = match take() {
+            Ok(taken) => return Ok(taken),
+            Err(error) => error,
+        };
         if let Err(error) = db.roll_back() {
             log::error!("cannot roll back a turn that did not begin: {error}");
         }
-    })
+        attempts_left -= 1;
+        let is_busy = matches!(&error, EngineError::Postgres(ServerError { kind: ServerErrorKind::Busy, .. }));
+        if !is_busy || attempts_left == 0 {
+            return Err(error);
+        }
+        let evicted = db.prepare_cached(EVICT)?.exists([TURN_LOCK >> 32, TURN_LOCK & 0xffff_ffff])?;
+        if evicted {
+            metrics::TURNS_EVICTED.add(1);
+            log::warn!("another instance stopped during its turn: its session was ended");
+        }
+    }
 }
 
-/// Takes the lock, and reads the last turn and its writer. The statements are two, so that the second one has a newer snapshot.
-fn take(db: &SqlConnection) -> SqlResult<(i64, [u8; 16])> {
-    db.run("SELECT pg_advisory_xact_lock(?1)::text", [TURN_LOCK])?;
-    db.query_row(LAST_TURN, [], |row| {
-        let writer: Vec<u8> = row.get(1)?;
-        Ok((row.get(0)?, writer.try_into().unwrap_or_default()))
-    })
-}
-
-const LAST_TURN: &str = "SELECT turn, turn_of FROM journal_head WHERE id = 1";
-/// Fails unless the turn is the last one: a division by zero.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(?1)::text";
+// The server cannot tell by itself that a client has stopped while it sends the last statements of its turn.
+const EVICT: &str = "
+    SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND l.classid = CAST(?1 AS BIGINT)::oid AND l.objid = CAST(?2 AS BIGINT)::oid
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND a.wait_event = 'ClientRead' AND a.query_start < clock_timestamp() - interval '1 s'";
+const BEGIN_TURN: &str = "
+    SELECT h.turn, h.number, h.at, h.age, i.id IS NOT NULL, coalesce(i.alive_until < clock_timestamp(), false),
+        NOT EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id < ?1),
+        EXISTS (SELECT 1 FROM instances o
+            WHERE o.is_expired = 0 AND o.alive_until < clock_timestamp() AND o.id IS DISTINCT FROM ?1),
+        t.user, t.conversation, t.workspace
+    FROM journal_head h
+    LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0
+    LEFT JOIN touched t ON t.turn > ?2 AND h.turn <= CAST(?2 AS BIGINT) + CAST(?3 AS BIGINT)
+    WHERE h.id = 1 LIMIT ?4";
+const REGISTER: &str = "
+    INSERT INTO instances (serves, alive_until) VALUES (?1, clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s')
+    RETURNING id";
+const EXPIRE: &str = "
+    UPDATE instances SET is_expired = 1
+    WHERE is_expired = 0 AND alive_until < clock_timestamp() AND id IS DISTINCT FROM ?1
+    RETURNING id";
+const RELEASE: &str = "UPDATE answer_jobs SET claimed_by = NULL WHERE claimed_by = ?1";
+const IS_SERVED: &str =
+    "SELECT 1 FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
+const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1";
+const RENEW: &str = "
+    UPDATE instances SET alive_until = clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s'
+    WHERE id = ?1 AND is_expired = 0 AND alive_until >= clock_timestamp()
+    RETURNING (SELECT turn FROM journal_head WHERE id = 1),
+        NOT EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id < ?1),
+        EXISTS (SELECT 1 FROM instances o
+            WHERE o.is_expired = 0 AND o.alive_until < clock_timestamp() AND o.id IS DISTINCT FROM ?1)";
+/// Fails unless the turn is the last one and the writer has its lease: a division by zero.
 const ADVANCE: &str = "
-    WITH advanced AS (UPDATE journal_head SET turn = turn + 1, turn_of = ?2 WHERE id = 1 AND turn = ?1 RETURNING 1)
-    SELECT 1 / count(*) FROM advanced";
+    WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
+        renewed AS (
+            UPDATE instances
+            SET turn = CAST(?1 AS BIGINT) + 1, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s'
+            WHERE id = ?2 AND is_expired = 0 RETURNING 1)
+    SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM renewed))";
+/// As [`ADVANCE`], but ends the lease.
+const END: &str = "
+    WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
+        ended AS (UPDATE instances SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 WHERE id = ?2 RETURNING 1)
+    SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM ended))";
+const DELETE_TOUCHED: &str = "DELETE FROM touched WHERE turn <= ?1";
+const DELETE_INSTANCES: &str =
+    "DELETE FROM instances WHERE is_expired = 1 AND alive_until < clock_timestamp() - interval '1 day'";

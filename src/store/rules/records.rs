@@ -251,7 +251,7 @@ impl std::ops::AddAssign for JournalStats {
 }
 
 /// The newest number and time that the journal has assigned.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct JournalHead {
     pub number: EventNumber,
     pub at: WallTime,

@@ -21,11 +21,11 @@ fn maintain_all(writer: &mut Writer, now: Now) {
 
 /// Reopens the database with a retention that removes all events, and lets maintenance do all its work.
 fn forget_events(writer: Writer, config: &StoreConfig) -> Writer {
-    drop(writer);
+    writer.close();
     let mut writer = Writer::open(&StoreConfig { retention: NOTHING, ..config.clone() }).unwrap();
     maintain_all(&mut writer, LATER);
     assert_eq!(count(&writer, "released_users"), 0);
-    drop(writer);
+    writer.close();
     Writer::open(config).unwrap()
 }
 

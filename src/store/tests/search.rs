@@ -1,7 +1,7 @@
 //! Searches compared with a model, while the index follows in steps.
 
 use super::answers::{begin, finish, open_answered};
-use super::support::TempDir;
+use super::support::{self, TempDir};
 use super::*;
 use crate::base::limits::{SEARCH_SCOPES_MAX, SEARCH_STEP_BYTES_MAX, SEARCH_STEP_MESSAGES_MAX};
 use crate::base::random::Random;
@@ -277,7 +277,7 @@ fn the_index_survives_the_end_of_the_process_at_any_step() {
     let mut steps = 0;
     while writer.indexing_due().is_some() {
         writer.index_messages();
-        drop(writer);
+        support::kill(writer);
         writer = open(&path);
         assert_consistent(&writer);
         for (wanted, found) in [("first", 1), ("word", 1), ("last", 1), ("third", 1)] {

@@ -5,7 +5,7 @@
 #[allow(unreachable_pub, reason = "the tests of the whole program use it as well")]
 pub(crate) mod postgres;
 
-use super::Database;
+use super::{Database, Writer};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +17,13 @@ pub(crate) fn is_sqlite() -> bool {
         return false;
     }
     true
+}
+
+/// Ends a writer as the end of its process does. On a server, its lease ends at once, and not some seconds later.
+pub(crate) fn kill(mut writer: Writer) {
+    if !is_sqlite() {
+        writer.execute_batch("UPDATE instances SET is_expired = 1");
+    }
 }
 
 /// The database in the file at `path`, or the one on a server that stands for it.

@@ -18,7 +18,7 @@ use crate::store::error::{DataError, OpenError, fault_of};
 use crate::store::postgres::{
     address::{Address, SessionUse},
     schema,
-    turn::Turns,
+    turn::{Turns, is_served},
 };
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::age::AgeTime;
@@ -34,8 +34,6 @@ use crate::store::tables::timeline;
 use crate::store::tables::{
     answer_jobs, answers, conversations, messages, reasoning, released_users, state_events, usage, users, workspaces,
 };
-#[cfg(feature = "cluster")]
-use crate::store::write::database_lock::DatabaseLock;
 use crate::wire::export_line::{
     self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
 };
@@ -76,8 +74,6 @@ pub(crate) fn import(
         #[cfg(feature = "cluster")]
         Database::Server(url) => {
             let path = PathBuf::from(Address::parse(url)?.name());
-            let lock = DatabaseLock::try_acquire(target)?;
-            let _lock = lock.ok_or_else(|| DataError::InUse { path: path.clone(), holder: None })?;
             let db = Address::parse(url)?.connect(SessionUse::Tool)?;
             let imported = import_into_server(&db, &path, input, now, progress);
             if imported.is_err() {
@@ -126,10 +122,13 @@ fn import_into_server(
     progress: ProgressReport<'_>,
 ) -> Result<ImportReport, DataError> {
     let failed = |error: EngineError| OpenError::of_engine(path, &error);
-    let mut turns = Turns::new();
+    let mut turns = Turns::new(false);
     db.begin().map_err(failed)?;
     schema::create_within(db, path)?;
     turns.begin_within(db).map_err(failed)?;
+    if is_served(db).map_err(failed)? {
+        return Err(DataError::InUse { path: path.into(), holder: None });
+    }
     if !is_empty(db).map_err(failed)? {
         return Err(DataError::TargetNotEmpty(path.into()));
     }

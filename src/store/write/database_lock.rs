@@ -2,46 +2,27 @@
 
 use crate::config::types::Database;
 use crate::store::error::OpenError;
-#[cfg(feature = "cluster")]
-use crate::store::postgres::address::{Address, SessionUse};
-#[cfg(feature = "cluster")]
-use crate::store::sql::SqlConnection;
 use crate::store::sqlite::files::lock::Lock;
-#[cfg(feature = "cluster")]
-use std::path::Path;
-
-/// The lock of a server's session, in the name space of this program.
-#[cfg(feature = "cluster")]
-const INSTANCE_LOCK: i64 = 0x4372_7478_0000_0003;
 
 /// A lock that is held until it is dropped.
 pub(crate) enum DatabaseLock {
     /// Of a file.
-    File(#[allow(dead_code)] Lock),
-    /// Of a session with a server, which releases the lock when the session ends.
-    #[cfg(feature = "cluster")]
-    Server(#[allow(dead_code)] SqlConnection),
-    /// No other process can open a temporary database.
-    Temporary,
+    File { _lock: Lock },
+    /// None is needed: no other process can open a temporary database, and processes that serve a server's take turns.
+    NotNeeded,
 }
 
 impl DatabaseLock {
     /// Takes the lock; `None` if another process has it.
     ///
     /// # Errors
-    /// Fails if the file cannot be locked, or if the server cannot be reached.
+    /// Fails if the file cannot be locked.
     pub(crate) fn try_acquire(database: &Database) -> Result<Option<DatabaseLock>, OpenError> {
         match database {
-            Database::File(path) => Ok(Lock::try_acquire(path)?.map(DatabaseLock::File)),
-            Database::Memory => Ok(Some(DatabaseLock::Temporary)),
+            Database::File(path) => Ok(Lock::try_acquire(path)?.map(|lock| DatabaseLock::File { _lock: lock })),
+            Database::Memory => Ok(Some(DatabaseLock::NotNeeded)),
             #[cfg(feature = "cluster")]
-            Database::Server(url) => {
-                let address = Address::parse(url)?;
-                let db = address.connect(SessionUse::Reader)?;
-                let taken = db.query_row("SELECT pg_try_advisory_lock(?1)", [INSTANCE_LOCK], |row| row.get(0));
-                let taken: bool = taken.map_err(|error| OpenError::of_engine(Path::new(address.name()), &error))?;
-                Ok(taken.then_some(DatabaseLock::Server(db)))
-            }
+            Database::Server(_) => Ok(Some(DatabaseLock::NotNeeded)),
         }
     }
 
@@ -54,9 +35,7 @@ impl DatabaseLock {
             }
             Database::Memory => ":memory:".into(),
             #[cfg(feature = "cluster")]
-            Database::Server(url) => {
-                Address::parse(url).map_or_else(|_| String::new(), |address| address.name().into())
-            }
+            Database::Server(_) => "server".into(),
         }
     }
 }

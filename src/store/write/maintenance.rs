@@ -86,6 +86,11 @@ impl Maintenance {
         self.has_failed = true;
     }
 
+    /// Records that another process has marked rows as deleted.
+    pub(crate) fn others_deleted(&mut self) {
+        self.has_rows = true;
+    }
+
     /// Records that a transaction with commands succeeded; `has_deleted` if it marked rows as deleted.
     pub(crate) fn transaction_succeeded(&mut self, has_deleted: bool) {
         self.has_failed = false;

@@ -2,17 +2,21 @@
 
 use crate::base::metrics;
 use crate::domain::health::WriterFault;
+use crate::domain::id::InstanceId;
 use crate::store::error::{OpenError, fault_of};
 #[cfg(feature = "cluster")]
 use crate::store::postgres::{
     self,
     address::{Address, SessionUse},
-    turn::Turns,
+    turn::{Touched, TouchedRow, Turns},
 };
+use crate::store::rules::records::JournalHead;
+use crate::store::rules::writer_cache::WriterCache;
 use crate::store::sql::{EngineError, SqlConnection, SqlResult};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::open_database::OpenDatabase;
 use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::tables::journal_head;
 #[cfg(feature = "cluster")]
 use std::path::Path;
 use std::path::PathBuf;
@@ -28,6 +32,15 @@ pub(crate) struct WriteConnection {
     engine: WriteEngine,
     /// Set when a transaction fails because of the database, until one succeeds that changes it.
     fault: Option<WriterFault>,
+}
+
+/// What other connections may have changed, beside rows in the cache.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExternalChanges {
+    /// The rules about tokens.
+    pub token_rules: bool,
+    /// Something was marked as deleted.
+    pub deletions: bool,
 }
 
 /// What surrounds the transactions of each engine.
@@ -55,8 +68,10 @@ impl WriteConnection {
     pub(crate) fn open_server(address: Address) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let path = Path::new(address.name()).to_path_buf();
         let db = address.connect(SessionUse::Writer)?;
-        let meta = postgres::schema::create(&db, &path)?;
-        Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Turns::new(), address), fault: None }, meta))
+        let mut turns = Turns::new(true);
+        // An import, which needs a database that nothing serves, takes the lock of the schema as well.
+        let meta = postgres::schema::create(&db, &path, |db| turns.register(db))?;
+        Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(turns, address), fault: None }, meta))
     }
 
     /// Opens a connection for queries, with about the same settings.
@@ -185,16 +200,76 @@ impl WriteConnection {
         }
     }
 
-    /// A number that changes whenever another connection has written.
-    pub(crate) fn external_version(&self) -> SqlResult<i64> {
-        match &self.engine {
-            WriteEngine::Sqlite(_) => self.db.query_row("PRAGMA data_version", [], |row| row.get(0)),
+    /// A number that changes whenever another connection has written. `None`: it is known in the next transaction, which is due.
+    pub(crate) fn external_version(&mut self) -> SqlResult<Option<i64>> {
+        match &mut self.engine {
+            WriteEngine::Sqlite(_) => self.db.query_row("PRAGMA data_version", [], |row| row.get(0)).map(Some),
             // In a transaction, it has been read with the lock.
             #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(turns, _) if !self.db.is_idle() => Ok(turns.last()),
+            WriteEngine::Postgres(turns, _) if !self.db.is_idle() => Ok(Some(turns.last())),
             #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(..) => Turns::poll(&self.db),
+            WriteEngine::Postgres(turns, _) => turns.rest(&self.db),
         }
+    }
+
+    /// The head of the journal, in the open transaction.
+    pub(crate) fn head(&self) -> SqlResult<JournalHead> {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => journal_head::load(&self.db),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => Ok(turns.head()),
+        }
+    }
+
+    /// The id of this process among those that serve the database; `None` if it is the only one.
+    pub(crate) fn instance(&self) -> Option<InstanceId> {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => None,
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.instance(),
+        }
+    }
+
+    /// Whether this process does what one does for all that serve the database: maintenance, and the index of searches.
+    pub(crate) fn leads(&self) -> bool {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => true,
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.leads(),
+        }
+    }
+
+    /// Drops from the cache what other connections have changed since the last call.
+    pub(crate) fn drop_touched(&mut self, cache: &mut WriterCache) -> ExternalChanges {
+        #[cfg(feature = "cluster")]
+        if let WriteEngine::Postgres(turns, _) = &mut self.engine
+            && let Touched::Rows(rows) = turns.take_touched()
+        {
+            let mut changes = ExternalChanges { token_rules: false, deletions: false };
+            for row in rows {
+                match row {
+                    TouchedRow::User(id) => {
+                        cache.users.remove(&id);
+                        changes.token_rules = true;
+                    }
+                    TouchedRow::Conversation(number) => {
+                        cache.conversations.remove(&number);
+                        changes.deletions = true;
+                    }
+                    TouchedRow::Workspace(number) => {
+                        cache.workspace_deleted(number);
+                        changes.deletions = true;
+                    }
+                }
+            }
+            match turns.leads() {
+                true => cache.inboxes.may_have_moved(),
+                false => cache.inboxes.clear(),
+            }
+            return changes;
+        }
+        cache.clear();
+        ExternalChanges { token_rules: true, deletions: true }
     }
 
     /// The [`WriteConnection::external_version`] after a commit of a transaction that began at `before`.
@@ -211,7 +286,11 @@ impl WriteConnection {
         match self.engine {
             WriteEngine::Sqlite(files) => files.close(self.db),
             #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(..) => {}
+            WriteEngine::Postgres(mut turns, _) => {
+                if let Err(error) = turns.end(&self.db) {
+                    log::warn!("cannot end the lease of this instance: {error}");
+                }
+            }
         }
     }
 }

@@ -50,11 +50,15 @@ pub struct Writer {
     pub(crate) cache: WriterCache,
     pub(crate) head: JournalHead,
     age: AgeClock,
-    /// The last [`WriteConnection::external_version`] that `cache` and `head` include.
+    /// The last [`WriteConnection::external_version`] that `cache` includes.
     external_version: i64,
+    /// The last one that [`Writer::poll_external_writes`] reported.
+    polled_version: i64,
     /// The rules about tokens through the change `rule_change`.
     token_rules: Arc<TokenRules>,
     rule_change: i64,
+    /// Whether another process may have changed the rules since.
+    may_have_rules: bool,
     maintenance: Maintenance,
     indexing: SearchIndexing,
     /// Rows that one step of a query examines.
@@ -111,7 +115,7 @@ impl Writer {
     /// # Errors
     /// Fails if the file cannot be opened or is not a database of this program. It is then unchanged.
     pub fn open(config: &StoreConfig) -> Result<Writer, OpenError> {
-        let ((connection, meta), temporary) = match &config.database {
+        let ((mut connection, meta), temporary) = match &config.database {
             Database::File(path) => (WriteConnection::open_file(path.clone(), false)?, None),
             Database::Memory => {
                 let temporary = TemporaryDatabase::create()?;
@@ -122,7 +126,9 @@ impl Writer {
         };
         let open_error = |error| OpenError::of_engine(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
-        let external_version = connection.external_version().map_err(open_error)?;
+        let external_version = connection.external_version();
+        let open_error = |error| OpenError::of_engine(&connection.path, &error);
+        let external_version = external_version.map_err(open_error)?.unwrap_or(UNKNOWN_VERSION);
         // A change in between is applied twice, with the same effect.
         let rule_change = users::last_rule_change(&connection.db).map_err(open_error)?;
         let token_rules = Arc::new(users::token_rules(&connection.db).map_err(open_error)?);
@@ -144,8 +150,10 @@ impl Writer {
             head,
             age,
             external_version,
+            polled_version: external_version,
             token_rules,
             rule_change,
+            may_have_rules: false,
             maintenance,
             indexing: SearchIndexing::new(),
             query_rows_max,
@@ -181,8 +189,9 @@ impl Writer {
     /// back or jump: assigned times only grow, and nothing expires by it.
     pub fn commit_batch(&mut self, commands: &[Command], now: Now) -> Committed {
         // An inbox flush shares the transaction. If it fails, the commands are retried without it.
-        let includes_flush = self.cache.inboxes.is_due(self.head);
-        let done = match self.transact(commands, now, true) {
+        let flushes = self.connection.leads();
+        let includes_flush = flushes && self.cache.inboxes.is_due(self.head);
+        let done = match self.transact(commands, now, flushes) {
             Ok(done) => done,
             Err(TransactionError::Run(error))
                 if (commands.len() > 1 || includes_flush) && !error.may_have_committed() =>
@@ -210,7 +219,10 @@ impl Writer {
     /// applies retention, removes expired responses, or flushes inboxes. Returns the events that it published, if any. After
     /// an error, no step is due until another transaction has succeeded.
     pub fn maintain(&mut self, now: Now) -> Option<Committed> {
-        let age = self.age.at(now.mono);
+        if !self.connection.leads() {
+            return None;
+        }
+        let age = self.age.at(now.mono).max(self.head.age);
         let may_purge = self.maintenance.has_rows();
         let mut before = self.head.number;
         let step = self.begin().and_then(|()| {
@@ -272,12 +284,15 @@ impl Writer {
 
     /// The time from which the index of searches should be extended; `None` while it has everything.
     pub fn indexing_due(&self) -> Option<MonoTime> {
-        self.indexing.due(self.head.number)
+        self.indexing.due(self.head.number).filter(|_| self.connection.leads())
     }
 
     /// When the next step of maintenance is due.
     pub fn maintenance_due(&mut self, now: Now) -> MaintenanceDue {
         maintenance::refresh_stats(&self.connection.db, &mut self.cache);
+        if !self.connection.leads() {
+            return MaintenanceDue::Unknown;
+        }
         self.maintenance.due(&self.cache, self.head, now.mono, self.age.at(now.mono))
     }
 
@@ -321,7 +336,11 @@ impl Writer {
         self.connection.poll_files();
         // After a failed read, the next transaction reads again and reports the error.
         let version = match self.connection.external_version() {
-            Ok(version) => version,
+            Ok(Some(version)) => version,
+            Ok(None) => {
+                self.probe();
+                return None;
+            }
             Err(error) if self.connection.db.is_server() => {
                 self.roll_back_leftover();
                 self.connection.transaction_failed(&error);
@@ -329,15 +348,14 @@ impl Writer {
             }
             Err(_) => return None,
         };
-        if version == self.external_version {
+        if version == self.external_version || version == self.polled_version {
             return None;
         }
-        let db = &self.connection.db;
         let (token_rules, rule_change) = self.changed_token_rules().ok()?;
-        let head = journal_head::load(db).ok()?;
-        self.cache.clear();
+        let head = journal_head::load(&self.connection.db).ok()?;
         (self.token_rules, self.rule_change) = (token_rules, rule_change);
-        (self.head, self.external_version) = (head, version);
+        // The next transaction drops from the cache what has changed.
+        (self.head, self.polled_version) = (head, version);
         Some(Committed {
             before: head.number,
             through: head.number,
@@ -433,27 +451,37 @@ impl Writer {
 
     fn transact_each(&mut self, commands: &[Command], now: Now) -> TransactionResult {
         let mut all = TransactionResult::unchanged(self.head.number, Vec::with_capacity(commands.len()));
+        let (mut through, mut has_gap) = (None, false);
         for (index, command) in commands.iter().enumerate() {
             let alone = std::slice::from_ref(command);
-            let done = match self.transact(alone, now, false) {
-                Ok(done) => done,
-                Err(TransactionError::Run(error)) if error.may_have_committed() => {
-                    all.results.extend(self.reject(&commands[index..], &error).results);
-                    return all;
-                }
-                Err(TransactionError::Run(error)) => self.reject(alone, &error),
+            let (done, is_last) = match self.transact(alone, now, false) {
+                Ok(done) => (done, false),
+                Err(TransactionError::Run(error)) if !error.may_have_committed() => (self.reject(alone, &error), false),
                 // Waiting for the database again for each command would delay all clients.
-                Err(TransactionError::Begin(error)) => {
-                    all.results.extend(self.reject(&commands[index..], &error).results);
-                    return all;
+                Err(TransactionError::Begin(error) | TransactionError::Run(error)) => {
+                    (self.reject(&commands[index..], &error), true)
                 }
             };
+            // Another instance may have committed between two transactions.
+            has_gap |= *through.get_or_insert(done.before) != done.before;
+            through = Some(self.head.number);
+            if index == 0 {
+                all.before = done.before;
+            }
             all.events.extend(done.events);
             all.results.extend(done.results);
             all.jobs.extend(done.jobs);
             all.queued.extend(done.queued);
             all.started.extend(done.started);
             all.token_rules = done.token_rules.or(all.token_rules);
+            if is_last {
+                break;
+            }
+        }
+        if has_gap {
+            // A commit that follows itself tells the shards that they missed events.
+            all.events.clear();
+            all.before = self.head.number;
         }
         all
     }
@@ -469,10 +497,10 @@ impl Writer {
 
     fn run(&mut self, commands: &[Command], now: Now, with_flush: bool) -> SqlResult<TransactionResult> {
         let begun = self.refresh()?;
-        let (before, age) = (self.head.number, self.age.at(now.mono));
+        let (before, age) = (self.head.number, self.age.at(now.mono).max(self.head.age));
         let rows = TableRows { db: &self.connection.db, ids: &self.meta.ids };
         let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now.wall, age);
-        transaction.token_rules_changed = begun.has_external_writes;
+        transaction.token_rules_changed = self.may_have_rules;
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
             if transaction.rows_changed >= TRANSACTION_ROWS_MAX {
@@ -494,7 +522,7 @@ impl Writer {
         let token_rules = if token_rules_changed { Some(self.changed_token_rules()?) } else { None };
         self.connection.commit()?;
         let token_rules = token_rules.map(|(token_rules, rule_change)| {
-            (self.token_rules, self.rule_change) = (token_rules, rule_change);
+            (self.token_rules, self.rule_change, self.may_have_rules) = (token_rules, rule_change, false);
             Arc::clone(&self.token_rules)
         });
         // A transaction in which every command was rejected wrote nothing, so it does not end a fault.
@@ -511,21 +539,30 @@ impl Writer {
 
     /// Reads the changes of other processes again, inside an open transaction.
     fn refresh(&mut self) -> SqlResult<BegunTransaction> {
-        let version = self.connection.external_version()?;
+        let version = self.connection.external_version()?.unwrap_or(UNKNOWN_VERSION);
         let has_external_writes = version != self.external_version;
         if has_external_writes {
-            self.cache.clear();
-            self.head = journal_head::load(&self.connection.db)?;
+            let changes = self.connection.drop_touched(&mut self.cache);
+            self.may_have_rules |= changes.token_rules;
+            if changes.deletions {
+                self.maintenance.others_deleted();
+            }
+            self.head = self.connection.head()?;
         }
         Ok(BegunTransaction { version, has_external_writes })
     }
 
     /// Records the commit of a transaction that reported no changes of other processes.
     fn committed(&mut self, begun: BegunTransaction) {
-        self.external_version = match begun.has_external_writes {
-            true => UNKNOWN_VERSION,
-            false => self.connection.version_after_commit(begun.version),
-        };
+        match begun.has_external_writes {
+            true => self.forget_version(),
+            false => self.external_version = self.connection.version_after_commit(begun.version),
+        }
+    }
+
+    /// Everything may have changed, for the next transaction and for the next poll.
+    fn forget_version(&mut self) {
+        (self.external_version, self.polled_version) = (UNKNOWN_VERSION, UNKNOWN_VERSION);
     }
 
     fn begin(&mut self) -> SqlResult<()> {
@@ -547,7 +584,7 @@ impl Writer {
         self.cache.event_rates.roll_back();
         self.cache.clear();
         // A commit into a displaced file has succeeded, and its changes are not shared yet.
-        self.external_version = UNKNOWN_VERSION;
+        self.forget_version();
         match journal_head::load(&self.connection.db) {
             Ok(head) if self.connection.is_idle() => self.head = head,
             Ok(_) => {}

@@ -75,6 +75,15 @@ impl RunDatabase {
         }
     }
 
+    /// Ends the lease of the last process, which would last for some seconds of the real time.
+    pub fn expire_instances(&self) {
+        match self {
+            RunDatabase::File(_) => {}
+            #[cfg(feature = "cluster")]
+            RunDatabase::Server(server) => server.expire_instances(),
+        }
+    }
+
     /// The program has opened the database.
     pub fn opened(&mut self, writer: &mut Writer) {
         match self {

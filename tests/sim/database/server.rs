@@ -95,11 +95,15 @@ impl ServerDatabase {
         rows.unwrap_or_else(|error| panic!("{query}: {error:?}"))
     }
 
+    pub fn expire_instances(&self) {
+        self.execute("UPDATE instances SET is_expired = 1; UPDATE answer_jobs SET claimed_by = NULL");
+    }
+
     /// Executes a statement in a turn of its own.
     pub fn change(&self, statement: &str, parameters: &[Value]) {
         self.execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN_LOCK})"));
         self.query(statement, parameters);
-        self.execute("UPDATE journal_head SET turn = turn + 1, turn_of = ''; COMMIT");
+        self.execute("UPDATE journal_head SET turn = turn + 1; COMMIT");
     }
 
     pub fn begin_fault(&mut self, fault: Fault, writer: &mut Writer) {
