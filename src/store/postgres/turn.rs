@@ -214,11 +214,8 @@ impl Turns {
         while let Some(row) = rows.next()? {
             if found.is_none() {
                 turn = row.get(0)?;
-                self.head = JournalHead {
-                    number: number(row.get(1)?),
-                    at: WallTime(row.get(2)?),
-                    age: AgeTime(row.get(3)?),
-                };
+                self.head =
+                    JournalHead { number: number(row.get(1)?), at: WallTime(row.get(2)?), age: AgeTime(row.get(3)?) };
                 self.leads = self.serves && row.get(4)? && row.get(6)?;
                 found = Some(Found {
                     is_registered: row.get(4)?,
@@ -285,8 +282,7 @@ impl Turns {
                     return Ok(last.is_some_and(|last| last > self.turn));
                 }
                 Err(error) if attempts_left == 0 => {
-                    let message =
-                        format!("the connection was lost during a commit, whose outcome is unknown: {error}");
+                    let message = format!("the connection was lost during a commit, whose outcome is unknown: {error}");
                     return Err(ServerError::new(ServerErrorKind::OutcomeUnknown, message).into());
                 }
                 Err(_) => {}

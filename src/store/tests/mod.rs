@@ -3,6 +3,8 @@
 mod admin;
 mod answers;
 mod faults;
+#[cfg(feature = "cluster")]
+mod instances;
 mod memory;
 mod named_users;
 mod plans;

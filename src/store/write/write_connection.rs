@@ -262,6 +262,7 @@ impl WriteConnection {
                     }
                 }
             }
+            cache.stats = None;
             match turns.leads() {
                 true => cache.inboxes.may_have_moved(),
                 false => cache.inboxes.clear(),

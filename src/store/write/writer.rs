@@ -14,7 +14,7 @@ use crate::domain::command::Command;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::WriterFault;
-use crate::domain::id::EventNumber;
+use crate::domain::id::{EventNumber, InstanceId};
 use crate::domain::result::CommandResult;
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
@@ -42,6 +42,9 @@ use uuid::Uuid;
 /// Differs from every [`WriteConnection::external_version`], so that everything is read again.
 const UNKNOWN_VERSION: i64 = -1;
 
+/// On a server, the counts of expiring events are read at most so often.
+const STATS_MILLISECONDS: u64 = 1000;
+
 /// Changes a database. `Lock` ensures that each database has at most one writer.
 pub struct Writer {
     pub(crate) connection: WriteConnection,
@@ -60,6 +63,8 @@ pub struct Writer {
     /// Whether another process may have changed the rules since.
     may_have_rules: bool,
     maintenance: Maintenance,
+    /// When the counts of expiring events were last read.
+    stats_read_at: MonoTime,
     indexing: SearchIndexing,
     /// Rows that one step of a query examines.
     query_rows_max: usize,
@@ -155,6 +160,7 @@ impl Writer {
             rule_change,
             may_have_rules: false,
             maintenance,
+            stats_read_at: MonoTime(0),
             indexing: SearchIndexing::new(),
             query_rows_max,
             memory,
@@ -202,7 +208,7 @@ impl Writer {
             Err(TransactionError::Begin(error) | TransactionError::Run(error)) => self.reject(commands, &error),
         };
         // The metrics include a commit before its results are sent.
-        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
+        self.refresh_stats(now.mono);
         Committed {
             before: done.before,
             through: self.head.number,
@@ -251,7 +257,7 @@ impl Writer {
             }
         };
         maintenance::report_oldest(&self.connection.db);
-        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
+        self.refresh_stats(now.mono);
         (!events.is_empty()).then(|| Committed {
             before,
             through: self.head.number,
@@ -289,7 +295,7 @@ impl Writer {
 
     /// When the next step of maintenance is due.
     pub fn maintenance_due(&mut self, now: Now) -> MaintenanceDue {
-        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
+        self.refresh_stats(now.mono);
         if !self.connection.leads() {
             return MaintenanceDue::Unknown;
         }
@@ -312,6 +318,11 @@ impl Writer {
                 self.connection.transaction_failed(&error);
             }
         }
+    }
+
+    /// The id of this process among those that serve the database; `None` if it is the only one.
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.connection.instance()
     }
 
     /// The newest event number.
@@ -550,6 +561,19 @@ impl Writer {
             self.head = self.connection.head()?;
         }
         Ok(BegunTransaction { version, has_external_writes })
+    }
+
+    /// Reads the counts of expiring events, if they are not known. While other instances change them in each turn, once a second
+    /// is enough.
+    fn refresh_stats(&mut self, now: MonoTime) {
+        let is_server = self.connection.db.is_server();
+        if is_server && self.cache.stats.is_none() && now < self.stats_read_at.plus_milliseconds(STATS_MILLISECONDS) {
+            return;
+        }
+        if self.cache.stats.is_none() {
+            self.stats_read_at = now;
+        }
+        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
     }
 
     /// Records the commit of a transaction that reported no changes of other processes.

@@ -1,0 +1,157 @@
+//! Several instances that serve one database on a server.
+
+use super::*;
+use crate::base::random::Random;
+use crate::domain::result::{Rejection, Resource};
+use crate::store::admin::account_rows::UserSelector;
+use crate::store::admin::accounts::Admin;
+use std::thread;
+use std::time::Duration;
+
+const USERS: [&str; 4] = ["ann", "ben", "cleo", "dan"];
+
+fn open_both() -> (Writer, Writer, StoreConfig) {
+    let config = StoreConfig::new(support::temporary_database());
+    (Writer::open(&config).unwrap(), Writer::open(&config).unwrap(), config)
+}
+
+/// Any other writer's change of a cached row was missed if it is still in a cache after the next transaction.
+#[test]
+fn a_writer_drops_from_its_cache_what_others_have_changed() {
+    if support::is_sqlite() {
+        return;
+    }
+    let config = StoreConfig::new(support::temporary_database());
+    let mut writers: Vec<Writer> = (0..3).map(|_| Writer::open(&config).unwrap()).collect();
+    let mut admin = Admin::open(&config.database, false).unwrap();
+    let mut random = Random::new(5);
+    let (mut workspaces, mut conversations) = (Vec::new(), Vec::new());
+    let (mut accepted, mut rejected) = (0, 0);
+    for step in 0..400 {
+        let user = USERS[random.below(4) as usize];
+        let others: Vec<&str> = USERS.into_iter().filter(|_| random.below(2) == 0).collect();
+        let participants = || others.iter().map(|id| UserId::new_unchecked(*id)).collect::<Vec<_>>();
+        let any = |random: &mut Random, of: usize| random.below(of as u64) as usize;
+        let update =
+            |conversation: ConversationId, participants, metadata: Option<&str>| CommandKind::UpdateConversation {
+                conversation: ConversationRef::Id(conversation),
+                topic: None,
+                participants,
+                metadata: metadata.map(Metadata::new_unchecked),
+                api_variant: ApiVariant::Config,
+            };
+        let kind = match random.below(12) {
+            0 => create_workspace(),
+            1 | 2 if !workspaces.is_empty() => {
+                create_conversation(workspaces[any(&mut random, workspaces.len())], &others)
+            }
+            3 | 4 if !conversations.is_empty() => {
+                update(conversations[any(&mut random, conversations.len())], Some(participants()), None)
+            }
+            5 if !conversations.is_empty() => {
+                let responder = ["{\"responder\":\"none\"}", "{\"responder\":null}"][any(&mut random, 2)];
+                update(conversations[any(&mut random, conversations.len())], None, Some(responder))
+            }
+            6 if conversations.len() > 5 => CommandKind::DeleteConversation {
+                conversation: ConversationRef::Id(conversations[any(&mut random, conversations.len())]),
+                api_variant: ApiVariant::Config,
+            },
+            7 if workspaces.len() > 3 => {
+                CommandKind::DeleteWorkspace { id: workspaces[any(&mut random, workspaces.len())] }
+            }
+            8 => {
+                let selector = UserSelector::Id(UserId::new_unchecked(user));
+                // A user that has written nothing yet is unknown.
+                let _ = if random.below(4) == 0 { admin.disable(&selector, NOW.wall) } else { admin.enable(&selector) };
+                continue;
+            }
+            _ if !conversations.is_empty() => {
+                post(ConversationRef::Id(conversations[any(&mut random, conversations.len())]), "x")
+            }
+            _ => post(ConversationRef::Default, "x"),
+        };
+        let mut command = command(user, kind);
+        command.actor.name = Some(format!("{user} {}", random.below(3)).into());
+        let writer = &mut writers[random.below(3) as usize];
+        match writer.commit_batch(&[command], after_seconds(step)).results.remove(0).result {
+            Ok(Outcome::WorkspaceCreated(workspace)) => workspaces.push(workspace.id),
+            Ok(Outcome::ConversationCreated { conversation, .. }) => conversations.push(conversation.id),
+            Ok(_) => accepted += 1,
+            Err(_) => rejected += 1,
+        }
+        writer.check_invariants();
+        if random.below(8) == 0 {
+            maintain(writer, after_seconds(step));
+            writer.check_invariants();
+        }
+    }
+    assert!(accepted > 60 && rejected > 20, "{accepted} accepted, {rejected} rejected");
+}
+
+#[test]
+fn a_lease_that_expires_is_ended_by_others_and_renewed_by_a_turn() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, mut second, _) = open_both();
+    let (one, two) = (first.instance().unwrap(), second.instance().unwrap());
+    assert!(one < two);
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    done(&mut second, "ann", post(ConversationRef::Default, "x"));
+    assert!(first.connection.leads() && !second.connection.leads(), "the first one leads");
+    // An instance that has just begun leaves the others alone for a lease.
+    first.execute_batch("UPDATE instances SET alive_until = clock_timestamp() - interval '1 s' WHERE id = 1");
+    done(&mut second, "ann", post(ConversationRef::Default, "x"));
+    assert!(!second.connection.leads());
+    thread::sleep(Duration::from_secs(6));
+    second.execute_batch("UPDATE instances SET alive_until = clock_timestamp() + interval '5 s' WHERE id = 2");
+    // It takes the first one's lease when it rests, or in its next turn.
+    while !second.connection.leads() {
+        second.poll_external_writes();
+        thread::sleep(Duration::from_millis(50));
+    }
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    assert!(first.instance().unwrap() > two, "an id is never used again");
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    assert!(!first.connection.leads());
+    second.close();
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    assert!(first.connection.leads(), "an instance that ends gives its lease back");
+    first.check_invariants();
+}
+
+#[test]
+fn a_session_that_stopped_in_its_turn_is_ended() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, mut second, _) = open_both();
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    // Only a waiter ends it: the server itself would wait for ten minutes.
+    first.execute_batch("SET idle_in_transaction_session_timeout = 600000");
+    first.connection.begin().unwrap();
+    done(&mut second, "ann", post(ConversationRef::Default, "y"));
+    let late = first.commit_batch(&[command("ann", post(ConversationRef::Default, "z"))], NOW);
+    let number = late.through;
+    assert!(late.results[0].result.is_ok() || number == second.position(), "{late:?}");
+    done(&mut first, "ann", post(ConversationRef::Default, "z"));
+    first.check_invariants();
+}
+
+#[test]
+fn what_another_instance_has_deleted_is_gone() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, mut second, _) = open_both();
+    let workspace = add_workspace(&mut first, "ann");
+    let conversation = add_conversation(&mut first, "ann", workspace, &["ben"]);
+    let posted = |writer: &mut Writer| {
+        let command = command("ben", post(ConversationRef::Id(conversation), "x"));
+        writer.commit_batch(&[command], NOW).results.remove(0).result
+    };
+    assert!(posted(&mut first).is_ok() && posted(&mut second).is_ok());
+    done(&mut second, "ann", CommandKind::DeleteWorkspace { id: workspace });
+    assert_eq!(posted(&mut first).unwrap_err(), Rejection::NotFound(Resource::Conversation));
+    first.check_invariants();
+}
