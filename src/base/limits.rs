@@ -237,6 +237,18 @@ pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const MAILBOX_RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most bytes of answer deltas in one event loop's mailbox; above it they are dropped, and the shard requests the text.
 pub(crate) const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes of the events of own commits that wait for those of other instances before them; above it they are dropped, and read
+/// again.
+pub(crate) const MERGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most events of a slice, which an instance reads when others have committed.
+#[cfg(feature = "cluster")]
+pub(crate) const SLICE_EVENTS_MAX: usize = 4096;
+/// Most bytes of the events of a slice with more than one event.
+#[cfg(feature = "cluster")]
+pub(crate) const SLICE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often an instance checks whether others have committed, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const FOLLOW_MILLISECONDS: u64 = 20;
 /// Bytes of recent frames that one event loop keeps for subscribers that are slightly behind.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, plus the other fields.

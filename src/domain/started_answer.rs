@@ -58,6 +58,24 @@ impl AnswerStarted {
     }
 }
 
+impl AnswerStarted {
+    /// This answer after events that came out before its start; `None` if one of them ended it.
+    pub fn after(&self, events: &[Arc<Event>]) -> Option<AnswerStarted> {
+        let mut started = self.clone();
+        for event in events {
+            match started.change(event) {
+                None => {}
+                Some(AnswerChange::Recipients(recipients)) => started.recipients = Arc::clone(recipients),
+                Some(AnswerChange::Over) => {
+                    started.live.set_over();
+                    return None;
+                }
+            }
+        }
+        Some(started)
+    }
+}
+
 /// All running answers. It is updated before a commit is distributed, so that a shard that missed a commit finds the present
 /// recipients in the answers.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use super::allocator;
 use super::clock::Clock;
 use super::connection_limits::ConnectionLimits;
 use super::database::{self, Acquired};
+use super::distributor::Distributor;
 use super::event_loop::{EventLoop, EventLoopParts, WAKER};
 use super::listener;
 use super::mailbox::Mailbox;
@@ -154,7 +155,6 @@ fn start(
     let OpenedDatabase { mut writer, lock, early } = opened;
     let position = writer.position();
     let shared = Arc::new(SharedState::new(&memory));
-    shared.streams.advance_position(position);
     let token_rules = writer.token_rules()?;
     let model = model(&settings)?;
     let loop_count = memory.event_loops;
@@ -166,10 +166,18 @@ fn start(
 
     workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
     let mut threads = Vec::new();
+    let has_follower = writer.instance().is_some();
+    let (replies, streams) = (workers.replies.clone(), Arc::clone(&shared));
+    let distributor = Arc::new(Distributor::new(position, has_follower, replies, streams));
+    #[cfg(feature = "cluster")]
+    if has_follower {
+        let (reader, distributor) = (writer.open_reader()?, Arc::clone(&distributor));
+        threads.push(spawn("follower", OnPanic::Process, move || workers::follow(reader, &distributor))?);
+    }
     start_readers(&mut writer, &workers, &mut threads)?;
     let writer_thread = {
         let (workers, shared) = (workers.clone(), Arc::clone(&shared));
-        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &shared, clock))?
+        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &shared, &distributor, clock))?
     };
     threads.push(start_responders(Driver::new(workers.clone(), responders_poll, model, clock), events)?);
     let mut early = deal(early, loop_count).into_iter();

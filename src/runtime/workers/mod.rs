@@ -3,10 +3,14 @@
 //!
 //! Invariant: every item taken from a queue gets a response, also when handling it panics.
 
+#[cfg(feature = "cluster")]
+mod follower;
 mod passwords;
 mod reader;
 mod writer;
 
+#[cfg(feature = "cluster")]
+pub(super) use follower::follow;
 pub(super) use passwords::check_passwords;
 pub(super) use reader::read;
 pub(super) use writer::write;

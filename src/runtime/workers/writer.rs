@@ -6,8 +6,8 @@ use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::MonoTime;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::started_answer::LiveAnswerSet;
 use crate::runtime::clock::Clock;
+use crate::runtime::distributor::Distributor;
 use crate::runtime::queue::Wakeup;
 use crate::shard::shared::SharedState;
 use crate::store::{MaintenanceDue, Writer};
@@ -29,10 +29,14 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 ///
 /// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
 /// synced.
-pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState, clock: Clock) {
-    let replies = &workers.replies;
+pub(crate) fn write(
+    mut writer: Writer,
+    workers: &Workers,
+    shared: &SharedState,
+    distributor: &Distributor,
+    clock: Clock,
+) {
     let transaction_bytes_max = workers.memory.transaction_bytes_max();
-    let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;
     let (mut transactions_since, mut maintain_by) = (0, clock.now().mono);
@@ -60,8 +64,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
         // A transaction checks by itself.
         if wakeup == Wakeup::Idle {
             if let Some(changes) = writer.poll_external_writes() {
-                shared.streams.advance_position(changes.through);
-                replies.committed(changes);
+                distributor.committed(changes);
             }
             shared.writer_health.rests(writer.fault());
         }
@@ -69,6 +72,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
         while !left.is_empty() {
             let began = clock.now();
             shared.writer_health.begins(began.mono);
+            distributor.commit_begins();
             let committed = writer.commit_batch(left, began);
             shared.writer_health.rests(writer.fault());
             let done = committed.results.len();
@@ -76,9 +80,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, done as u64);
             let created = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(created).count() as u64);
-            shared.streams.advance_position(committed.through);
-            live_answers.committed(&committed.started, &committed.events);
-            replies.committed(committed);
+            distributor.committed(committed);
             left = &left[done..];
             transactions_since += 1;
             indexing.is_busy = true;
@@ -106,9 +108,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             let notifications = writer.maintain(now);
             shared.writer_health.rests(writer.fault());
             if let Some(committed) = notifications {
-                shared.streams.advance_position(committed.through);
-                live_answers.committed(&committed.started, &committed.events);
-                replies.committed(committed);
+                distributor.committed(committed);
             }
             due = writer.maintenance_due(now);
             (transactions_since, maintain_by) = (0, now.mono.plus_milliseconds(MAINTENANCE_MILLISECONDS));
@@ -122,6 +122,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
         }
     }
     writer.close();
+    distributor.end();
 }
 
 /// The turns of the steps that bring the index of searches up to date.

@@ -13,6 +13,8 @@ pub(crate) mod pending_query;
 pub(crate) mod queries;
 pub(crate) mod read_transaction;
 pub(crate) mod reader;
+#[cfg(feature = "cluster")]
+pub(crate) mod slice;
 pub(crate) mod step_budget;
 pub(crate) mod usage_search;
 pub(crate) mod user_search;

@@ -3,13 +3,19 @@
 use crate::base::memory_plan::MemoryPlan;
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::result::Rejection;
+#[cfg(feature = "cluster")]
+use crate::domain::slice::JournalSlice;
 use crate::store::error::{OpenError, rejection_of};
 use crate::store::read::pending_query::{PendingQuery, QueryStep};
 use crate::store::read::queries;
 use crate::store::read::read_transaction::ReadLimits;
+#[cfg(feature = "cluster")]
+use crate::store::read::slice;
 use crate::store::sql::{EngineError, SqlConnection};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::schema::DatabaseMeta;
+#[cfg(feature = "cluster")]
+use crate::store::tables::journal_head;
 use crate::store::tables::users::{self, PasswordRecord};
 use std::path::Path;
 
@@ -44,6 +50,23 @@ impl Reader {
             self.position = self.position.max(response.position);
         }
         step
+    }
+
+    /// The events of all users after a number, or the first of them; `None` if there are none.
+    ///
+    /// # Errors
+    /// Fails with the reason if they cannot be read.
+    #[cfg(feature = "cluster")]
+    pub fn slice(&mut self, after: EventNumber) -> Result<Option<JournalSlice>, String> {
+        let read = || {
+            if journal_head::load(&self.db)?.number <= after {
+                return Ok(None);
+            }
+            let read = self.db.begin_snapshot().and_then(|()| slice::read(&self.db, &self.ids, after));
+            let ended = if read.is_ok() { self.db.commit() } else { self.db.roll_back() };
+            ended.and(read)
+        };
+        read().map_err(|error: EngineError| error.to_string())
     }
 
     /// The user with a password and this email, ignoring ASCII case.

@@ -44,22 +44,44 @@ pub(crate) fn events(
     let [input, output] = [EventKind::Input, EventKind::Output].map(|kind| i64::from(kinds.has(kind)));
     let lists =
         numbers.iter().map(|number| [Some(sql(*number)), Some(viewer), Some(input), Some(output), workspace.map(sql)]);
-    db.prepare_cached(FIND_VISIBLE)?.query_each(lists, |row| {
-        let uuid = |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
-        let conversation_id = ConversationId(uuid(12)?);
-        let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
-        Ok(Event {
-            number: number(row.get(0)?),
-            kind: message_event_kind(&message.sender),
-            at: message.created_at,
-            actor: message.sender.clone(),
-            correlation_id: row.get(10)?,
-            workspace_id: WorkspaceId(uuid(14)?),
-            conversation_id: Some(conversation_id),
-            recipients: Arc::default(),
-            body: EventBody::Message(message),
-        })
+    db.prepare_cached(FIND_VISIBLE)?.query_each(lists, |row| event(row, ids))
+}
+
+/// The event of a message in a row of `FIND_VISIBLE`, without recipients.
+fn event(row: Row<'_>, ids: &IdKey) -> SqlResult<Event> {
+    let uuid = |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
+    let conversation_id = ConversationId(uuid(12)?);
+    let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
+    Ok(Event {
+        number: number(row.get(0)?),
+        kind: message_event_kind(&message.sender),
+        at: message.created_at,
+        actor: message.sender.clone(),
+        correlation_id: row.get(10)?,
+        workspace_id: WorkspaceId(uuid(14)?),
+        conversation_id: Some(conversation_id),
+        recipients: Arc::default(),
+        body: EventBody::Message(message),
     })
+}
+
+/// The event of a message without recipients, the number of its conversation, and the owner of its workspace.
+#[cfg(feature = "cluster")]
+pub(crate) type SliceMessage = (Event, EventNumber, UserId);
+
+/// The messages in a range of numbers that are their own entries of the journal, and are not deleted.
+#[cfg(feature = "cluster")]
+pub(crate) fn of_slice(
+    db: &SqlConnection,
+    ids: &IdKey,
+    after: EventNumber,
+    through: EventNumber,
+) -> SqlResult<Vec<SliceMessage>> {
+    let mut statement = db.prepare_cached(OF_SLICE)?;
+    let rows = statement.query_map([sql(after), sql(through)], |row| {
+        Ok((event(row, ids)?, number(row.get(12)?), UserId::new_unchecked(row.get::<Arc<str>>(17)?)))
+    })?;
+    rows.collect()
 }
 
 /// Message `number`, if it exists. It must belong to `conversation_id`.
@@ -376,6 +398,18 @@ pub(crate) const FIND_VISIBLE: &str = "
     LEFT JOIN messages answered ON answered.number = m.reply_to
     WHERE m.number = ?1 AND m.published_by = 0 AND c.deleted IS NULL AND w.deleted IS NULL AND (w.owner = ?2 OR p.since < m.number)
         AND CASE WHEN substr(u.oid, 1, 10) = 'responder:' THEN ?4 = 1 ELSE ?3 = 1 END AND w.number = coalesce(?5, w.number)";
+#[cfg(feature = "cluster")]
+const OF_SLICE: &str = "
+    SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata, m.content,
+        m.correlation_id, answered.created_at, c.number, c.created_at, w.number, w.created_at, m.error, owner.oid
+    FROM messages m
+    CROSS JOIN users u ON u.key = m.sender
+    CROSS JOIN conversations c ON c.number = m.conversation
+    CROSS JOIN workspaces w ON w.number = c.workspace
+    CROSS JOIN users owner ON owner.key = w.owner
+    LEFT JOIN messages answered ON answered.number = m.reply_to
+    WHERE m.number > ?1 AND m.number <= ?2 AND m.published_by = 0 AND c.deleted IS NULL AND w.deleted IS NULL
+    ORDER BY m.number";
 /// A statement that selects messages with all columns but their conversation.
 macro_rules! messages {
     ($rest:literal) => {

@@ -16,6 +16,8 @@ use crate::store::rules::records::{EventOrigin, JournalStats, NewEventRow};
 use crate::store::sql::values::{number, sql};
 use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::{messages, released_users};
+#[cfg(feature = "cluster")]
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Whether recipient `r` may still see event `e`.
@@ -181,6 +183,43 @@ pub(crate) fn entries_after(
     rows.collect()
 }
 
+/// The events in a range of numbers that someone may still see, with their recipients.
+#[cfg(feature = "cluster")]
+pub(crate) fn of_slice(
+    db: &SqlConnection,
+    ids: &IdKey,
+    after: EventNumber,
+    through: EventNumber,
+) -> SqlResult<Vec<Event>> {
+    let range = [sql(after), sql(through)];
+    let mut recipients: BTreeMap<EventNumber, Vec<UserId>> = BTreeMap::new();
+    let mut statement = db.prepare_cached(RECIPIENTS_OF_SLICE)?;
+    let mut rows = statement.query(range)?;
+    while let Some(row) = rows.next()? {
+        recipients.entry(number(row.get(0)?)).or_default().push(UserId::new_unchecked(row.get::<Arc<str>>(1)?));
+    }
+    drop(rows);
+    if recipients.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement = db.prepare_cached(OF_SLICE)?;
+    let found = statement.query_map(range, |row| Ok((read(row, ids)?, row.get::<Arc<str>>(11)?)))?;
+    let mut events = Vec::new();
+    for entry in found {
+        let (Some(event), payload) = entry? else { continue };
+        let Some(recipients) = recipients.remove(&event.number) else { continue };
+        let recipients = recipients.into();
+        match event.body {
+            EventBody::Data(_) => events.push(Event { recipients, body: EventBody::Data(payload), ..event }),
+            EventBody::Unanswered(asked, _) => {
+                events.push(Event { recipients, body: EventBody::Unanswered(asked, payload), ..event });
+            }
+            _ => events.extend(complete(db, ids, Event { recipients, ..event })?),
+        }
+    }
+    Ok(events)
+}
+
 /// Reads the columns of `ENTRIES_AFTER`. Until `complete` completes it, the body of an event about a message is `Deleted`, except
 /// that of `output_error`, which is empty like that of any other event.
 /// `None` for a kind that only a newer program knows.
@@ -227,6 +266,21 @@ pub(crate) const ENTRIES_AFTER: &str = concat!(
     " CROSS JOIN users actor ON actor.key = e.actor
     WHERE r.user = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3"
 );
+#[cfg(feature = "cluster")]
+const RECIPIENTS_OF_SLICE: &str = concat!(
+    "SELECT r.number, u.oid ",
+    from_recipients!(),
+    " CROSS JOIN users u ON u.key = r.user
+    WHERE r.number > ?1 AND r.number <= ?2 AND (",
+    visible!(),
+    ") ORDER BY r.number, r.user"
+);
+#[cfg(feature = "cluster")]
+const OF_SLICE: &str = "
+    SELECT e.number, e.kind, e.at, actor.oid, e.correlation_id, e.workspace, e.workspace_at, e.conversation,
+        e.conversation_at, e.message, e.message_at, e.payload
+    FROM state_events e CROSS JOIN users actor ON actor.key = e.actor
+    WHERE e.number > ?1 AND e.number <= ?2 ORDER BY e.number";
 pub(crate) const UNANSWERED: &str = "
     SELECT e.number, e.at, actor.oid, e.correlation_id, e.payload
     FROM state_events e CROSS JOIN users actor ON actor.key = e.actor

@@ -1,6 +1,7 @@
 //! Several instances that serve one database on a server.
 
 use super::*;
+use crate::base::limits::CONTENT_BYTES_MAX;
 use crate::base::random::Random;
 use crate::domain::result::{Rejection, Resource};
 use crate::store::admin::account_rows::UserSelector;
@@ -10,9 +11,50 @@ use std::time::Duration;
 
 const USERS: [&str; 4] = ["ann", "ben", "cleo", "dan"];
 
+/// Events whose recipients are sorted.
+fn sorted(events: &[Arc<Event>]) -> Vec<Event> {
+    let mut events: Vec<Event> = events.iter().map(|event| Event::clone(event)).collect();
+    for event in &mut events {
+        let mut recipients = event.recipients.to_vec();
+        recipients.sort_unstable();
+        event.recipients = recipients.into();
+    }
+    events
+}
+
+/// The events of all slices after a number.
+fn slices(reader: &mut Reader, mut after: EventNumber) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Some(slice) = reader.slice(after).unwrap() {
+        assert_eq!(slice.after, after);
+        events.extend(sorted(&slice.events));
+        after = slice.through;
+    }
+    events
+}
+
 fn open_both() -> (Writer, Writer, StoreConfig) {
     let config = StoreConfig::new(support::temporary_database());
     (Writer::open(&config).unwrap(), Writer::open(&config).unwrap(), config)
+}
+
+#[test]
+fn a_long_journal_is_read_in_several_slices() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut writer, _, _) = open_both();
+    let mut reader = writer.open_reader().unwrap();
+    let long = "x".repeat(CONTENT_BYTES_MAX);
+    let mut emitted = Vec::new();
+    for text in [&long, "a", &long, &long, &long, &long, &long, &long, &long, &long, "b"] {
+        let command = command("ann", post(ConversationRef::Default, text));
+        emitted.extend(sorted(&writer.commit_batch(&[command], NOW).events));
+    }
+    let first = reader.slice(EventNumber(0)).unwrap().unwrap();
+    assert!(first.through < writer.position() && first.events.len() > 3, "{}", first.events.len());
+    assert_eq!(slices(&mut reader, EventNumber(0)), emitted);
+    assert_eq!(reader.slice(writer.position()).unwrap(), None);
 }
 
 /// Any other writer's change of a cached row was missed if it is still in a cache after the next transaction.
@@ -23,6 +65,7 @@ fn a_writer_drops_from_its_cache_what_others_have_changed() {
     }
     let config = StoreConfig::new(support::temporary_database());
     let mut writers: Vec<Writer> = (0..3).map(|_| Writer::open(&config).unwrap()).collect();
+    let mut reader = writers[0].open_reader().unwrap();
     let mut admin = Admin::open(&config.database, false).unwrap();
     let mut random = Random::new(5);
     let (mut workspaces, mut conversations) = (Vec::new(), Vec::new());
@@ -73,7 +116,9 @@ fn a_writer_drops_from_its_cache_what_others_have_changed() {
         let mut command = command(user, kind);
         command.actor.name = Some(format!("{user} {}", random.below(3)).into());
         let writer = &mut writers[random.below(3) as usize];
-        match writer.commit_batch(&[command], after_seconds(step)).results.remove(0).result {
+        let mut committed = writer.commit_batch(&[command], after_seconds(step));
+        assert_eq!(slices(&mut reader, committed.before), sorted(&committed.events), "what was emitted");
+        match committed.results.remove(0).result {
             Ok(Outcome::WorkspaceCreated(workspace)) => workspaces.push(workspace.id),
             Ok(Outcome::ConversationCreated { conversation, .. }) => conversations.push(conversation.id),
             Ok(_) => accepted += 1,

@@ -1,0 +1,299 @@
+//! Merges the commits of this process with those of other instances, which are read as slices of the journal, so that the shards get
+//! one chain of commits.
+//!
+//! Results never wait: those of a commit whose events must wait for earlier ones are passed on at once.
+//!
+//! Invariant: the commits that come out follow each other: each begins where the one before it ended, or follows itself, which tells
+//! the shards that they missed events. No event comes out twice. The bytes of waiting events are bounded.
+
+use crate::base::limits::MERGE_BYTES_MAX;
+use crate::domain::commit::Committed;
+use crate::domain::event::Event;
+use crate::domain::id::EventNumber;
+use crate::domain::slice::JournalSlice;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Events of an own commit that wait for earlier ones.
+#[derive(Debug)]
+struct WaitingCommit {
+    through: EventNumber,
+    events: Arc<[Arc<Event>]>,
+    weight: usize,
+}
+
+/// The state between commits and shards.
+#[derive(Debug)]
+pub(crate) struct Merger {
+    /// Whether slices fill the gaps. If not, a gap becomes a commit that follows itself.
+    has_slices: bool,
+    /// The number through which the events came out.
+    position: EventNumber,
+    /// The newest number that is known to be committed.
+    newest: EventNumber,
+    /// By the number before each.
+    waiting: BTreeMap<EventNumber, WaitingCommit>,
+    waiting_bytes: usize,
+    /// The events of slices that came out while an own commit was in progress; `None` while none is. They may concern an answer
+    /// that the commit has started.
+    meanwhile: Option<Vec<Arc<Event>>>,
+}
+
+impl Merger {
+    /// At the position of the shards.
+    pub(crate) fn new(position: EventNumber, has_slices: bool) -> Merger {
+        Merger { has_slices, position, newest: position, waiting: BTreeMap::new(), waiting_bytes: 0, meanwhile: None }
+    }
+
+    /// The number through which the events came out.
+    pub(crate) fn position(&self) -> EventNumber {
+        self.position
+    }
+
+    /// Whether events are known to be committed that have not come out, so that a slice is due.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.newest > self.position
+    }
+
+    /// An own commit begins.
+    pub(crate) fn commit_begins(&mut self) {
+        if self.has_slices {
+            self.meanwhile = Some(Vec::new());
+        }
+    }
+
+    /// Takes an own commit, and passes on what may come out.
+    pub(crate) fn committed(&mut self, mut commit: Committed, mut out: impl FnMut(Committed)) {
+        let meanwhile = self.meanwhile.take().unwrap_or_default();
+        if !meanwhile.is_empty() && !commit.started.is_empty() {
+            commit.started = commit.started.iter().filter_map(|started| started.after(&meanwhile)).collect();
+        }
+        self.newest = self.newest.max(commit.through);
+        if !self.has_slices || commit.before == self.position {
+            self.position = self.position.max(commit.through);
+            out(commit);
+            return self.release(out);
+        }
+        let (before, through) = (commit.before, commit.through);
+        let events = std::mem::take(&mut commit.events);
+        (commit.before, commit.through) = (self.position, self.position);
+        out(commit);
+        if through <= self.position {
+            return;
+        }
+        let weight: usize = events.iter().map(|event| event.weight()).sum();
+        // A commit that follows itself has no events to wait with.
+        if before < through && self.waiting_bytes + weight <= MERGE_BYTES_MAX {
+            self.waiting_bytes += weight;
+            self.waiting.insert(before, WaitingCommit { through, events, weight });
+        }
+        self.release(out);
+    }
+
+    /// Takes a slice that was read after the position at that time, and passes on what may come out.
+    pub(crate) fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
+        self.newest = self.newest.max(slice.through);
+        // Own commits may have come out since.
+        if slice.after <= self.position && self.position < slice.through {
+            let events = slice.events.into_iter().filter(|event| event.number > self.position).collect();
+            self.pass(slice.through, events, true, &mut out);
+        }
+        self.release(out);
+    }
+
+    /// Passes on the waiting events that follow the position.
+    fn release(&mut self, mut out: impl FnMut(Committed)) {
+        while let Some(entry) = self.waiting.first_entry()
+            && *entry.key() <= self.position
+        {
+            let WaitingCommit { through, events, weight } = entry.remove();
+            self.waiting_bytes -= weight;
+            if through > self.position {
+                let events = events.iter().filter(|event| event.number > self.position).map(Arc::clone).collect();
+                self.pass(through, events, false, &mut out);
+            }
+        }
+    }
+
+    fn pass(
+        &mut self,
+        through: EventNumber,
+        events: Arc<[Arc<Event>]>,
+        is_slice: bool,
+        out: &mut impl FnMut(Committed),
+    ) {
+        if let Some(meanwhile) = &mut self.meanwhile
+            && is_slice
+        {
+            meanwhile.extend(events.iter().map(Arc::clone));
+        }
+        let before = std::mem::replace(&mut self.position, through);
+        out(Committed {
+            before,
+            through,
+            events,
+            results: Vec::new(),
+            jobs: Vec::new(),
+            queued: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
+        });
+    }
+
+    /// Asserts the invariant as far as it concerns the present state.
+    #[cfg(test)]
+    fn check_invariants(&self) {
+        assert!(self.waiting_bytes <= MERGE_BYTES_MAX);
+        assert_eq!(self.waiting.values().map(|waiting| waiting.weight).sum::<usize>(), self.waiting_bytes);
+        assert!(self.waiting.keys().all(|before| *before > self.position), "a waiting commit may come out");
+        assert!(self.position <= self.newest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+    use crate::base::time::WallTime;
+    use crate::domain::answer_job::JobId;
+    use crate::domain::command::ReplyTo;
+    use crate::domain::event::{EventBody, EventKind};
+    use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+    use crate::domain::live_answer::LiveAnswer;
+    use crate::domain::result::{CommandResult, Rejection};
+    use crate::domain::started_answer::AnswerStarted;
+    use std::collections::VecDeque;
+    use uuid::Uuid;
+
+    fn event(number: u64, bytes: usize) -> Arc<Event> {
+        Arc::new(Event {
+            number: EventNumber(number),
+            kind: EventKind::ConversationDeleted,
+            at: WallTime(0),
+            actor: UserId::new_unchecked("u"),
+            correlation_id: "c".into(),
+            workspace_id: WorkspaceId(Uuid::nil()),
+            conversation_id: Some(ConversationId(Uuid::from_u128(number.into()))),
+            recipients: Arc::new([]),
+            body: EventBody::Data("x".repeat(bytes).into()),
+        })
+    }
+
+    fn commit(before: u64, through: u64, bytes: usize) -> Committed {
+        let to = ReplyTo { shard: 0, slot: through as u32, generation: 0 };
+        Committed {
+            before: EventNumber(before),
+            through: EventNumber(through),
+            events: (before + 1..=through).map(|number| event(number, bytes)).collect(),
+            results: vec![CommandResult { to, number: None, result: Err(Rejection::Unavailable) }],
+            jobs: Vec::new(),
+            queued: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
+        }
+    }
+
+    fn slice(after: u64, through: u64) -> JournalSlice {
+        let events = (after + 1..=through).map(|number| event(number, 1)).collect();
+        JournalSlice { after: EventNumber(after), through: EventNumber(through), events }
+    }
+
+    /// What came out of a merger, checked as a shard sees it.
+    struct Output {
+        position: u64,
+        results: Vec<u32>,
+    }
+
+    impl Output {
+        fn take(&mut self, commit: Committed) {
+            assert_eq!(commit.before.0, self.position, "a commit follows the one before it");
+            let numbers: Vec<u64> = commit.events.iter().map(|event| event.number.0).collect();
+            assert_eq!(numbers, (self.position + 1..=commit.through.0).collect::<Vec<_>>());
+            self.position = commit.through.0;
+            self.results.extend(commit.results.iter().map(|result| result.to.slot));
+        }
+    }
+
+    /// This instance and others commit; its own commits are reported late, and slices are read at any time.
+    #[test]
+    fn each_event_comes_out_once_in_order_and_results_at_once() {
+        let mut random = Random::new(3);
+        for _ in 0..300 {
+            let mut merger = Merger::new(EventNumber(5), true);
+            let mut output = Output { position: 5, results: Vec::new() };
+            let (mut head, mut own) = (5, VecDeque::new());
+            let bytes = [1, MERGE_BYTES_MAX / 8][random.below(2) as usize];
+            for _ in 0..100 {
+                let count = 1 + random.below(4);
+                match random.below(6) {
+                    0 => head += count,
+                    1 | 2 => {
+                        own.push_back(commit(head, head + count, bytes));
+                        head += count;
+                    }
+                    3 | 4 => {
+                        let Some(commit) = own.pop_front() else { continue };
+                        merger.commit_begins();
+                        let slot = commit.through.0 as u32;
+                        merger.committed(commit, |commit| output.take(commit));
+                        assert_eq!(output.results.last(), Some(&slot), "results do not wait");
+                    }
+                    // A slice may end before the head, and may be read before commits come out.
+                    _ => {
+                        let after = merger.position().0;
+                        if head > after {
+                            let through = after + 1 + random.below(head - after);
+                            if random.below(2) == 0
+                                && let Some(commit) = own.pop_front()
+                            {
+                                merger.committed(commit, |commit| output.take(commit));
+                            }
+                            merger.slice(slice(after, through), |commit| output.take(commit));
+                        }
+                    }
+                }
+                merger.check_invariants();
+            }
+            for commit in own {
+                merger.committed(commit, |commit| output.take(commit));
+            }
+            while merger.is_behind() {
+                merger.slice(slice(merger.position().0, head), |commit| output.take(commit));
+            }
+            assert!(output.position <= head && output.results.is_sorted());
+        }
+    }
+
+    #[test]
+    fn without_slices_every_commit_passes() {
+        let mut merger = Merger::new(EventNumber(0), false);
+        let mut passed = Vec::new();
+        for (before, through) in [(0, 2), (2, 3), (7, 9), (12, 12)] {
+            merger.committed(commit(before, through, 1), |commit| passed.push((commit.before.0, commit.through.0)));
+        }
+        assert_eq!(passed, [(0, 2), (2, 3), (7, 9), (12, 12)]);
+        assert!(!merger.is_behind());
+    }
+
+    #[test]
+    fn an_answer_that_a_slice_has_ended_does_not_start() {
+        let started = |conversation: u64| AnswerStarted {
+            job: JobId::default(),
+            message_id: MessageId(Uuid::nil()),
+            reply_to: MessageId(Uuid::nil()),
+            conversation_id: ConversationId(Uuid::from_u128(conversation.into())),
+            workspace_id: WorkspaceId(Uuid::nil()),
+            recipients: Arc::new([]),
+            sender: UserId::new_unchecked("responder:openai"),
+            correlation_id: "c".into(),
+            live: LiveAnswer::default(),
+        };
+        let mut merger = Merger::new(EventNumber(0), true);
+        merger.commit_begins();
+        merger.slice(slice(0, 3), |_| {});
+        let own = Committed { started: Arc::new([started(2), started(4)]), ..commit(0, 1, 1) };
+        let mut left = Vec::new();
+        merger.committed(own, |commit| left.extend(commit.started.iter().map(|started| started.conversation_id)));
+        assert_eq!(left, [ConversationId(Uuid::from_u128(4))]);
+    }
+}

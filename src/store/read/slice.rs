@@ -1,0 +1,100 @@
+//! Slices of the journal: the events of all users in a range of numbers. An instance reads them for all its streams at once, when
+//! other instances have committed.
+//!
+//! Invariant: a slice has every event of its range, each with the recipients that may see it, except events that nobody may see any
+//! more.
+
+use crate::base::limits::{SLICE_BYTES_MAX, SLICE_EVENTS_MAX};
+use crate::domain::id::{EventNumber, IdKey, UserId};
+use crate::domain::slice::JournalSlice;
+use crate::store::sql::values::{number, sql};
+use crate::store::sql::{SqlConnection, SqlResult};
+use crate::store::tables::{journal_head, messages, state_events};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A participant, and the number after which the messages of the conversation are visible.
+type Participant = (EventNumber, UserId);
+
+/// Reads the slice after a number, in the open transaction of `db`, which is a snapshot. `None` if the journal ends there.
+pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> SqlResult<Option<JournalSlice>> {
+    let head = journal_head::load(db)?.number;
+    if head <= after {
+        return Ok(None);
+    }
+    let through = end(db, after, head)?;
+    let mut events = state_events::of_slice(db, ids, after, through)?;
+    let messages = messages::of_slice(db, ids, after, through)?;
+    let participants = if messages.is_empty() { HashMap::new() } else { participants(db, after, through)? };
+    // Messages of one conversation share their list.
+    let mut shared: HashMap<EventNumber, Arc<[UserId]>> = HashMap::new();
+    for (mut event, conversation, owner) in messages {
+        let all = participants.get(&conversation).map_or(&[][..], Vec::as_slice);
+        let is_for_all = all.iter().all(|(since, _)| *since < event.number);
+        event.recipients = match shared.get(&conversation) {
+            Some(list) if is_for_all => Arc::clone(list),
+            _ => {
+                let visible = all.iter().filter(|(since, _)| *since < event.number).map(|(_, id)| id.clone());
+                let mut list: Vec<UserId> = visible.collect();
+                if !list.contains(&owner) {
+                    list.push(owner);
+                }
+                let list: Arc<[UserId]> = list.into();
+                if is_for_all {
+                    shared.insert(conversation, Arc::clone(&list));
+                }
+                list
+            }
+        };
+        events.push(event);
+    }
+    events.sort_unstable_by_key(|event| event.number);
+    Ok(Some(JournalSlice { after, through, events: events.into_iter().map(Arc::new).collect() }))
+}
+
+/// The last number of the slice after a number: as far as its events fit, and at least the first of them.
+fn end(db: &SqlConnection, after: EventNumber, head: EventNumber) -> SqlResult<EventNumber> {
+    let mut statement = db.prepare_cached(SIZES)?;
+    let sizes = statement.query_map([sql(after), SLICE_EVENTS_MAX as i64 + 1], |row| {
+        Ok((number(row.get(0)?), row.get::<i64>(1)? as usize))
+    })?;
+    let (mut last, mut bytes) = (None, 0);
+    for (count, size) in sizes.enumerate() {
+        let (number, size) = size?;
+        bytes += size;
+        if let Some(last) = last.filter(|_| count == SLICE_EVENTS_MAX || bytes > SLICE_BYTES_MAX) {
+            return Ok(last);
+        }
+        last = Some(number);
+    }
+    Ok(head)
+}
+
+/// The participants of the conversations with messages in a range of numbers, in the order in which they joined.
+fn participants(
+    db: &SqlConnection,
+    after: EventNumber,
+    through: EventNumber,
+) -> SqlResult<HashMap<EventNumber, Vec<Participant>>> {
+    let mut participants: HashMap<EventNumber, Vec<Participant>> = HashMap::new();
+    let mut statement = db.prepare_cached(PARTICIPANTS)?;
+    let mut rows = statement.query([sql(after), sql(through)])?;
+    while let Some(row) = rows.next()? {
+        let user = UserId::new_unchecked(row.get::<Arc<str>>(2)?);
+        participants.entry(number(row.get(0)?)).or_default().push((number(row.get(1)?), user));
+    }
+    Ok(participants)
+}
+
+// Each part has its own limit, so that the server reads no more than it needs of either table.
+const SIZES: &str = "
+    (SELECT number, 64 + octet_length(content) FROM messages WHERE number > ?1 ORDER BY number LIMIT ?2)
+    UNION ALL
+    (SELECT e.number, 64 + octet_length(e.payload)
+        + 64 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number)
+    FROM state_events e WHERE e.number > ?1 ORDER BY e.number LIMIT ?2)
+    ORDER BY 1 LIMIT ?2";
+const PARTICIPANTS: &str = "
+    SELECT p.conversation, p.since, u.oid FROM participants p CROSS JOIN users u ON u.key = p.user
+    WHERE p.conversation IN (SELECT m.conversation FROM messages m WHERE m.number > ?1 AND m.number <= ?2)
+    ORDER BY p.conversation, p.ordinal";
