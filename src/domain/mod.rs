@@ -21,6 +21,7 @@ pub(crate) mod query;
 pub(crate) mod responder;
 pub(crate) mod result;
 pub(crate) mod search;
+#[cfg(feature = "cluster")]
 pub(crate) mod slice;
 pub(crate) mod started_answer;
 pub(crate) mod token_rules;

@@ -4,7 +4,7 @@ use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
 use std::sync::Arc;
 
-/// All events of a range of numbers, except those that nobody may see any more.
+/// All events of a range of numbers, except those that no user may see any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalSlice {
     /// The number before the range.

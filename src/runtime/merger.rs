@@ -10,6 +10,7 @@ use crate::base::limits::MERGE_BYTES_MAX;
 use crate::domain::commit::Committed;
 use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
+#[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ impl Merger {
     }
 
     /// The number through which the events came out.
+    #[cfg(feature = "cluster")]
     pub(crate) fn position(&self) -> EventNumber {
         self.position
     }
@@ -91,6 +93,7 @@ impl Merger {
     }
 
     /// Takes a slice that was read after the position at that time, and passes on what may come out.
+    #[cfg(feature = "cluster")]
     pub(crate) fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
         self.newest = self.newest.max(slice.through);
         // Own commits may have come out since.
@@ -141,7 +144,7 @@ impl Merger {
     }
 
     /// Asserts the invariant as far as it concerns the present state.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "cluster"))]
     fn check_invariants(&self) {
         assert!(self.waiting_bytes <= MERGE_BYTES_MAX);
         assert_eq!(self.waiting.values().map(|waiting| waiting.weight).sum::<usize>(), self.waiting_bytes);
@@ -150,7 +153,7 @@ impl Merger {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cluster"))]
 mod tests {
     use super::*;
     use crate::base::random::Random;
@@ -199,12 +202,12 @@ mod tests {
     }
 
     /// What came out of a merger, checked as a shard sees it.
-    struct Output {
+    struct Passed {
         position: u64,
         results: Vec<u32>,
     }
 
-    impl Output {
+    impl Passed {
         fn take(&mut self, commit: Committed) {
             assert_eq!(commit.before.0, self.position, "a commit follows the one before it");
             let numbers: Vec<u64> = commit.events.iter().map(|event| event.number.0).collect();
@@ -220,7 +223,7 @@ mod tests {
         let mut random = Random::new(3);
         for _ in 0..300 {
             let mut merger = Merger::new(EventNumber(5), true);
-            let mut output = Output { position: 5, results: Vec::new() };
+            let mut output = Passed { position: 5, results: Vec::new() };
             let (mut head, mut own) = (5, VecDeque::new());
             let bytes = [1, MERGE_BYTES_MAX / 8][random.below(2) as usize];
             for _ in 0..100 {

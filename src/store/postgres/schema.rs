@@ -19,7 +19,7 @@ pub(crate) const VERSION: i64 = 1;
 /// The advisory lock that one process holds while it creates or migrates the schema, in the name space of this program.
 const SCHEMA_LOCK: i64 = 0x4372_7478_0000_0001;
 
-// `touched` names what a turn changed among the rows that writers cache, which are existing ones: a writer drops them when it begins
+// `changed_rows` names what a turn changed among the rows that writers cache, which are existing ones: a writer drops them when it begins
 // its next turn. Triggers insert its rows, so that no statement can forget them.
 //
 // The index of searches differs (see `search::server_index`). It has the same words as SQLite's, and follows in the same steps. New
@@ -46,12 +46,12 @@ CREATE TABLE instances (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     serves BIGINT NOT NULL,
     is_expired BIGINT NOT NULL DEFAULT 0,
-    started_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    alive_since TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     alive_until TIMESTAMPTZ NOT NULL,
     turn BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
-CREATE TABLE touched (turn BIGINT NOT NULL, \"user\" BYTEA, conversation BIGINT, workspace BIGINT);
-CREATE INDEX touched_turn ON touched (turn);
+CREATE TABLE changed_rows (turn BIGINT NOT NULL, \"user\" BYTEA, conversation BIGINT, workspace BIGINT);
+CREATE INDEX changed_rows_turn ON changed_rows (turn);
 CREATE TABLE skipped_ranges (after BIGINT PRIMARY KEY, through BIGINT NOT NULL, at BIGINT NOT NULL);
 
 CREATE TABLE users (
@@ -122,32 +122,32 @@ CREATE TABLE participants (
     PRIMARY KEY (conversation, \"user\")
 );
 CREATE INDEX participants_user ON participants (\"user\", conversation, since);
-CREATE FUNCTION touch_user() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO touched (turn, \"user\") SELECT turn + 1, OLD.oid FROM journal_head WHERE id = 1;
+CREATE FUNCTION user_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO changed_rows (turn, \"user\") SELECT turn + 1, OLD.oid FROM journal_head WHERE id = 1;
     RETURN NULL;
 END $$;
-CREATE FUNCTION touch_conversation() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO touched (turn, conversation) SELECT turn + 1, OLD.number FROM journal_head WHERE id = 1;
+CREATE FUNCTION conversation_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO changed_rows (turn, conversation) SELECT turn + 1, OLD.number FROM journal_head WHERE id = 1;
     RETURN NULL;
 END $$;
-CREATE FUNCTION touch_workspace() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO touched (turn, workspace) SELECT turn + 1, OLD.number FROM journal_head WHERE id = 1;
+CREATE FUNCTION workspace_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO changed_rows (turn, workspace) SELECT turn + 1, OLD.number FROM journal_head WHERE id = 1;
     RETURN NULL;
 END $$;
-CREATE FUNCTION touch_participants() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO touched (turn, conversation)
+CREATE FUNCTION participants_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO changed_rows (turn, conversation)
     SELECT turn + 1, coalesce(NEW.conversation, OLD.conversation) FROM journal_head WHERE id = 1;
     RETURN NULL;
 END $$;
-CREATE TRIGGER users_touched AFTER DELETE OR UPDATE OF name, email, password, status, tokens_since, token_generation,
-    default_workspace, default_conversation, only_named ON users FOR EACH ROW EXECUTE FUNCTION touch_user();
-CREATE TRIGGER conversations_touched AFTER DELETE OR UPDATE OF deleted, responder ON conversations
-    FOR EACH ROW EXECUTE FUNCTION touch_conversation();
-CREATE TRIGGER workspaces_touched AFTER DELETE OR UPDATE OF deleted ON workspaces
-    FOR EACH ROW EXECUTE FUNCTION touch_workspace();
+CREATE TRIGGER users_changed AFTER DELETE OR UPDATE OF name, email, password, status, tokens_since, token_generation,
+    default_workspace, default_conversation, only_named ON users FOR EACH ROW EXECUTE FUNCTION user_changed();
+CREATE TRIGGER conversations_changed AFTER DELETE OR UPDATE OF deleted, responder ON conversations
+    FOR EACH ROW EXECUTE FUNCTION conversation_changed();
+CREATE TRIGGER workspaces_changed AFTER DELETE OR UPDATE OF deleted ON workspaces
+    FOR EACH ROW EXECUTE FUNCTION workspace_changed();
 CREATE TRIGGER participants_joined AFTER INSERT ON participants
-    FOR EACH ROW WHEN (NEW.since <> NEW.conversation) EXECUTE FUNCTION touch_participants();
-CREATE TRIGGER participants_left AFTER DELETE ON participants FOR EACH ROW EXECUTE FUNCTION touch_participants();
+    FOR EACH ROW WHEN (NEW.since <> NEW.conversation) EXECUTE FUNCTION participants_changed();
+CREATE TRIGGER participants_left AFTER DELETE ON participants FOR EACH ROW EXECUTE FUNCTION participants_changed();
 
 CREATE TABLE messages (
     number BIGINT PRIMARY KEY,

@@ -14,7 +14,7 @@ use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::number;
 use crate::store::sql::{EngineError, OptionalRow, Row, SqlConnection, SqlResult, params};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The lock of the turns, in the name space of this program.
 const TURN_LOCK: i64 = 0x4372_7478_0000_0002;
@@ -29,21 +29,17 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 
 /// A lease lasts this long after a turn, in seconds.
 const LEASE_SECONDS: i64 = 5;
-/// How long a writer that rests leaves its lease as it is.
-const RENEWAL: Duration = Duration::from_secs(1);
-/// How long a writer leaves the leases of others alone after its own had expired: an outage of the server lets all of them expire.
-const GRACE: Duration = Duration::from_secs(LEASE_SECONDS as u64);
 
 /// A writer that is further behind, in turns, drops its whole cache.
-const TOUCHED_TURNS_MAX: i64 = 1000;
-/// Rows of `touched` that a turn reads. A writer that finds more drops its whole cache.
-const TOUCHED_ROWS_MAX: i64 = 4000;
-/// Every so many turns, the rows of `touched` that are older than so many turns are deleted.
-const TOUCHED_TURNS_KEPT: i64 = 4 * TOUCHED_TURNS_MAX;
+const CHANGED_TURNS_MAX: i64 = 1000;
+/// Rows of `changed_rows` that a turn reads. A writer that finds more drops its whole cache.
+const CHANGED_ROWS_MAX: i64 = 4000;
+/// Every so many turns, the rows of `changed_rows` that are older than so many turns are deleted.
+const CHANGED_TURNS_KEPT: i64 = 4 * CHANGED_TURNS_MAX;
 
 /// A row that another writer has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TouchedRow {
+pub(crate) enum ChangedRow {
     /// A user.
     User(UserId),
     /// A conversation or its participants.
@@ -54,9 +50,9 @@ pub(crate) enum TouchedRow {
 
 /// What other writers have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Touched {
+pub(crate) enum ChangedRows {
     /// These rows, and new ones.
-    Rows(Vec<TouchedRow>),
+    Rows(Vec<ChangedRow>),
     /// Anything.
     Everything,
 }
@@ -71,22 +67,16 @@ pub(crate) struct Turns {
     turn: i64,
     /// The head of the journal at the beginning of the turn.
     head: JournalHead,
-    /// What others have changed since [`Turns::take_touched`].
-    touched: Touched,
+    /// What others have changed since [`Turns::take_changed`].
+    changed: ChangedRows,
     /// Whether no instance with a smaller id serves.
     leads: bool,
-    /// When the lease was renewed.
-    renewed_at: Option<Instant>,
-    /// The leases of others are left alone until then.
-    grace_until: Instant,
 }
 
 /// What the beginning of a turn has found.
-struct Found {
+struct TurnStart {
     is_registered: bool,
-    /// The writer's own lease has ended, though its row is still there.
-    is_overdue: bool,
-    /// The lease of another writer has ended.
+    /// The lease of another writer has ended, and this one's is old enough to say so.
     are_others_overdue: bool,
 }
 
@@ -98,10 +88,8 @@ impl Turns {
             instance: None,
             turn: 0,
             head: JournalHead::default(),
-            touched: Touched::Everything,
+            changed: ChangedRows::Everything,
             leads: false,
-            renewed_at: None,
-            grace_until: Instant::now() + GRACE,
         }
     }
 
@@ -127,8 +115,8 @@ impl Turns {
     }
 
     /// What other writers have changed since the last call.
-    pub(crate) fn take_touched(&mut self) -> Touched {
-        std::mem::replace(&mut self.touched, Touched::Rows(Vec::new()))
+    pub(crate) fn take_changed(&mut self) -> ChangedRows {
+        std::mem::replace(&mut self.changed, ChangedRows::Rows(Vec::new()))
     }
 
     /// Begins a turn: waits for the lock, and reads what other writers have changed.
@@ -163,8 +151,8 @@ impl Turns {
     /// Fails if another turn came in between, if the lease has expired, or if it is unknown whether the commit took effect.
     pub(crate) fn commit(&mut self, db: &SqlConnection) -> SqlResult<()> {
         let instance = self.instance.map(|instance| instance.0);
-        if (self.turn + 1) % TOUCHED_TURNS_KEPT == 0 {
-            db.run(DELETE_TOUCHED, [self.turn - TOUCHED_TURNS_KEPT])?;
+        if (self.turn + 1) % CHANGED_TURNS_KEPT == 0 {
+            db.run(DELETE_CHANGED, [self.turn - CHANGED_TURNS_KEPT])?;
             db.run(DELETE_INSTANCES, [])?;
         }
         db.run(ADVANCE, params![self.turn, instance, LEASE_SECONDS])?;
@@ -174,24 +162,18 @@ impl Turns {
             committed => committed?,
         }
         self.turn += 1;
-        self.renewed_at = Some(Instant::now());
         Ok(())
     }
 
     /// Between turns: renews the lease if that is due, and returns the number of the last turn of any writer. A lease that has
     /// expired, of this writer or of another one, needs a turn: `None`.
     pub(crate) fn rest(&mut self, db: &SqlConnection) -> SqlResult<Option<i64>> {
-        let now = Instant::now();
-        if self.renewed_at.is_some_and(|at| now < at + RENEWAL) {
-            return db.query_row("SELECT turn FROM journal_head WHERE id = 1", [], |row| row.get(0)).map(Some);
-        }
         let instance = self.instance.map(|instance| instance.0);
-        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let found: Option<(i64, bool, bool)> =
-            db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read).optional()?;
-        let Some((turn, leads, are_others_overdue)) = found else { return Ok(None) };
-        (self.leads, self.renewed_at) = (leads && self.serves, Some(now));
-        Ok(if are_others_overdue && now >= self.grace_until { None } else { Some(turn) })
+        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let (turn, is_alive, leads, are_others_overdue): (i64, bool, bool, bool) =
+            db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
+        self.leads = leads && is_alive && self.serves;
+        Ok((is_alive && !are_others_overdue).then_some(turn))
     }
 
     /// Gives the lease back, so that others need not wait for its end.
@@ -209,48 +191,40 @@ impl Turns {
         db.run(LOCK, [TURN_LOCK])?;
         let instance = self.instance.map(|instance| instance.0);
         let mut statement = db.prepare_cached(BEGIN_TURN)?;
-        let mut rows = statement.query(params![instance, self.turn, TOUCHED_TURNS_MAX, TOUCHED_ROWS_MAX])?;
-        let (mut touched, mut found, mut turn) = (Vec::new(), None, self.turn);
+        let mut rows = statement.query(params![instance, self.turn, CHANGED_TURNS_MAX, CHANGED_ROWS_MAX])?;
+        let (mut changed, mut found, mut turn) = (Vec::new(), None, self.turn);
         while let Some(row) = rows.next()? {
             if found.is_none() {
                 turn = row.get(0)?;
                 self.head =
                     JournalHead { number: number(row.get(1)?), at: WallTime(row.get(2)?), age: AgeTime(row.get(3)?) };
-                self.leads = self.serves && row.get(4)? && row.get(6)?;
-                found = Some(Found {
-                    is_registered: row.get(4)?,
-                    is_overdue: row.get(5)?,
-                    are_others_overdue: row.get(7)?,
-                });
+                self.leads = self.serves && row.get(4)? && row.get(5)?;
+                found = Some(TurnStart { is_registered: row.get(4)?, are_others_overdue: row.get(6)? });
             }
-            let user: Option<Arc<str>> = row.get(8)?;
-            touched.extend(user.map(|user| TouchedRow::User(UserId::new_unchecked(user))));
-            touched.extend(row.get::<Option<i64>>(9)?.map(|key| TouchedRow::Conversation(number(key))));
-            touched.extend(row.get::<Option<i64>>(10)?.map(|key| TouchedRow::Workspace(number(key))));
+            let user: Option<Arc<str>> = row.get(7)?;
+            changed.extend(user.map(|user| ChangedRow::User(UserId::new_unchecked(user))));
+            changed.extend(row.get::<Option<i64>>(8)?.map(|key| ChangedRow::Conversation(number(key))));
+            changed.extend(row.get::<Option<i64>>(9)?.map(|key| ChangedRow::Workspace(number(key))));
         }
         drop(rows);
-        let is_complete = turn - self.turn <= TOUCHED_TURNS_MAX && (touched.len() as i64) < TOUCHED_ROWS_MAX;
-        match &mut self.touched {
-            Touched::Rows(rows) if is_complete => rows.append(&mut touched),
-            touched => *touched = Touched::Everything,
+        let is_complete = turn - self.turn <= CHANGED_TURNS_MAX && (changed.len() as i64) < CHANGED_ROWS_MAX;
+        match &mut self.changed {
+            ChangedRows::Rows(rows) if is_complete => rows.append(&mut changed),
+            changed => *changed = ChangedRows::Everything,
         }
         self.turn = turn;
         self.renew_within(db, found.ok_or(EngineError::NoRow)?)
     }
 
     /// Gets a lease if this writer has none, and ends those of others that have expired: their answers are released.
-    fn renew_within(&mut self, db: &SqlConnection, found: Found) -> SqlResult<()> {
-        let now = Instant::now();
+    fn renew_within(&mut self, db: &SqlConnection, found: TurnStart) -> SqlResult<()> {
         if !found.is_registered {
             if let Some(lost) = self.instance {
                 log::warn!("the lease of instance {} had expired: its running answers are others' now", lost.0);
             }
             self.register(db)?;
         }
-        if !found.is_registered || found.is_overdue {
-            self.grace_until = now + GRACE;
-        }
-        if found.are_others_overdue && now >= self.grace_until {
+        if found.are_others_overdue {
             let instance = self.instance.map(|instance| instance.0);
             let mut statement = db.prepare_cached(EXPIRE)?;
             for id in statement.query_map(params![instance], |row| row.get::<i64>(0))? {
@@ -334,16 +308,32 @@ const EVICT: &str = "
         AND l.classid = CAST(?1 AS BIGINT)::oid AND l.objid = CAST(?2 AS BIGINT)::oid
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND a.wait_event = 'ClientRead' AND a.query_start < clock_timestamp() - interval '1 s'";
-const BEGIN_TURN: &str = "
-    SELECT h.turn, h.number, h.at, h.age, i.id IS NOT NULL, coalesce(i.alive_until < clock_timestamp(), false),
-        NOT EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id < ?1),
-        EXISTS (SELECT 1 FROM instances o
-            WHERE o.is_expired = 0 AND o.alive_until < clock_timestamp() AND o.id IS DISTINCT FROM ?1),
-        t.user, t.conversation, t.workspace
+/// Whether no instance with a smaller id than parameter 1 serves.
+macro_rules! leads {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id < ?1)"
+    };
+}
+/// Whether the lease of another instance has ended. An instance says so only when its own lease, `i`, has lasted for a whole one: an
+/// outage of the server lets all of them end.
+macro_rules! are_others_overdue {
+    () => {
+        "coalesce(i.alive_since < clock_timestamp() - interval '5 s', false) AND EXISTS (
+            SELECT 1 FROM instances o
+            WHERE o.is_expired = 0 AND o.alive_until < clock_timestamp() AND o.id IS DISTINCT FROM ?1)"
+    };
+}
+const BEGIN_TURN: &str = concat!(
+    "SELECT h.turn, h.number, h.at, h.age, i.id IS NOT NULL, ",
+    leads!(),
+    ", i.alive_until >= clock_timestamp() AND ",
+    are_others_overdue!(),
+    ", t.user, t.conversation, t.workspace
     FROM journal_head h
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0
-    LEFT JOIN touched t ON t.turn > ?2 AND h.turn <= CAST(?2 AS BIGINT) + CAST(?3 AS BIGINT)
-    WHERE h.id = 1 LIMIT ?4";
+    LEFT JOIN changed_rows t ON t.turn > ?2 AND h.turn <= CAST(?2 AS BIGINT) + CAST(?3 AS BIGINT)
+    WHERE h.id = 1 LIMIT ?4"
+);
 const REGISTER: &str = "
     INSERT INTO instances (serves, alive_until) VALUES (?1, clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s')
     RETURNING id";
@@ -355,19 +345,29 @@ const RELEASE: &str = "UPDATE answer_jobs SET claimed_by = NULL WHERE claimed_by
 const IS_SERVED: &str =
     "SELECT 1 FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
 const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1";
-const RENEW: &str = "
-    UPDATE instances SET alive_until = clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s'
-    WHERE id = ?1 AND is_expired = 0 AND alive_until >= clock_timestamp()
-    RETURNING (SELECT turn FROM journal_head WHERE id = 1),
-        NOT EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id < ?1),
-        EXISTS (SELECT 1 FROM instances o
-            WHERE o.is_expired = 0 AND o.alive_until < clock_timestamp() AND o.id IS DISTINCT FROM ?1)";
+// The lease is renewed once a second. The other rows are those of before.
+const RENEW: &str = concat!(
+    "WITH renewed AS (
+        UPDATE instances SET alive_until = clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s'
+        WHERE id = ?1 AND is_expired = 0 AND alive_until >= clock_timestamp()
+            AND alive_until < clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s' - interval '1 s'
+        RETURNING 1)
+    SELECT h.turn, i.id IS NOT NULL, ",
+    leads!(),
+    ", ",
+    are_others_overdue!(),
+    " FROM journal_head h
+    LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
+    LEFT JOIN renewed ON true
+    WHERE h.id = 1"
+);
 /// Fails unless the turn is the last one and the writer has its lease: a division by zero.
 const ADVANCE: &str = "
     WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
         renewed AS (
             UPDATE instances
-            SET turn = CAST(?1 AS BIGINT) + 1, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s'
+            SET turn = CAST(?1 AS BIGINT) + 1, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s',
+                alive_since = CASE WHEN alive_until < clock_timestamp() THEN clock_timestamp() ELSE alive_since END
             WHERE id = ?2 AND is_expired = 0 RETURNING 1)
     SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM renewed))";
 /// As [`ADVANCE`], but ends the lease.
@@ -375,6 +375,6 @@ const END: &str = "
     WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
         ended AS (UPDATE instances SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 WHERE id = ?2 RETURNING 1)
     SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM ended))";
-const DELETE_TOUCHED: &str = "DELETE FROM touched WHERE turn <= ?1";
+const DELETE_CHANGED: &str = "DELETE FROM changed_rows WHERE turn <= ?1";
 const DELETE_INSTANCES: &str =
     "DELETE FROM instances WHERE is_expired = 1 AND alive_until < clock_timestamp() - interval '1 day'";

@@ -1,8 +1,8 @@
 //! Slices of the journal: the events of all users in a range of numbers. An instance reads them for all its streams at once, when
 //! other instances have committed.
 //!
-//! Invariant: a slice has every event of its range, each with the recipients that may see it, except events that nobody may see any
-//! more.
+//! Invariant: a slice has every event of its range, each with the recipients that may see it, except events that no user may see
+//! any more.
 
 use crate::base::limits::{SLICE_BYTES_MAX, SLICE_EVENTS_MAX};
 use crate::domain::id::{EventNumber, IdKey, UserId};

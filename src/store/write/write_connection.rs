@@ -8,7 +8,7 @@ use crate::store::error::{OpenError, fault_of};
 use crate::store::postgres::{
     self,
     address::{Address, SessionUse},
-    turn::{Touched, TouchedRow, Turns},
+    turn::{ChangedRow, ChangedRows, Turns},
 };
 use crate::store::rules::records::JournalHead;
 use crate::store::rules::writer_cache::WriterCache;
@@ -47,7 +47,7 @@ pub(crate) struct ExternalChanges {
 enum WriteEngine {
     Sqlite(OpenDatabase),
     #[cfg(feature = "cluster")]
-    Postgres(Turns, Address),
+    Postgres(Box<Turns>, Address),
 }
 
 impl WriteConnection {
@@ -71,7 +71,7 @@ impl WriteConnection {
         let mut turns = Turns::new(true);
         // An import, which needs a database that nothing serves, takes the lock of the schema as well.
         let meta = postgres::schema::create(&db, &path, |db| turns.register(db))?;
-        Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(turns, address), fault: None }, meta))
+        Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Box::new(turns), address), fault: None }, meta))
     }
 
     /// Opens a connection for queries, with about the same settings.
@@ -240,23 +240,23 @@ impl WriteConnection {
     }
 
     /// Drops from the cache what other connections have changed since the last call.
-    pub(crate) fn drop_touched(&mut self, cache: &mut WriterCache) -> ExternalChanges {
+    pub(crate) fn drop_changed(&mut self, cache: &mut WriterCache) -> ExternalChanges {
         #[cfg(feature = "cluster")]
         if let WriteEngine::Postgres(turns, _) = &mut self.engine
-            && let Touched::Rows(rows) = turns.take_touched()
+            && let ChangedRows::Rows(rows) = turns.take_changed()
         {
             let mut changes = ExternalChanges { token_rules: false, deletions: false };
             for row in rows {
                 match row {
-                    TouchedRow::User(id) => {
+                    ChangedRow::User(id) => {
                         cache.users.remove(&id);
                         changes.token_rules = true;
                     }
-                    TouchedRow::Conversation(number) => {
+                    ChangedRow::Conversation(number) => {
                         cache.conversations.remove(&number);
                         changes.deletions = true;
                     }
-                    TouchedRow::Workspace(number) => {
+                    ChangedRow::Workspace(number) => {
                         cache.workspace_deleted(number);
                         changes.deletions = true;
                     }

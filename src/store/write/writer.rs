@@ -365,8 +365,12 @@ impl Writer {
         let (token_rules, rule_change) = self.changed_token_rules().ok()?;
         let head = journal_head::load(&self.connection.db).ok()?;
         (self.token_rules, self.rule_change) = (token_rules, rule_change);
-        // The next transaction drops from the cache what has changed.
         (self.head, self.polled_version) = (head, version);
+        // On a server, the next transaction drops from the cache what has changed.
+        if !self.connection.db.is_server() {
+            self.connection.drop_changed(&mut self.cache);
+            self.external_version = version;
+        }
         Some(Committed {
             before: head.number,
             through: head.number,
@@ -553,7 +557,7 @@ impl Writer {
         let version = self.connection.external_version()?.unwrap_or(UNKNOWN_VERSION);
         let has_external_writes = version != self.external_version;
         if has_external_writes {
-            let changes = self.connection.drop_touched(&mut self.cache);
+            let changes = self.connection.drop_changed(&mut self.cache);
             self.may_have_rules |= changes.token_rules;
             if changes.deletions {
                 self.maintenance.others_deleted();
