@@ -88,11 +88,13 @@ fn participants(
 
 // Each part has its own limit, so that the server reads no more than it needs of either table.
 const SIZES: &str = "
-    (SELECT number, 64 + octet_length(content) FROM messages WHERE number > ?1 ORDER BY number LIMIT ?2)
+    SELECT * FROM (
+        SELECT number, 64 + octet_length(content) AS bytes FROM messages WHERE number > ?1 ORDER BY number LIMIT ?2) m
     UNION ALL
-    (SELECT e.number, 64 + octet_length(e.payload)
-        + 64 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number)
-    FROM state_events e WHERE e.number > ?1 ORDER BY e.number LIMIT ?2)
+    SELECT * FROM (
+        SELECT e.number, 64 + octet_length(e.payload)
+            + 64 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number) AS bytes
+        FROM state_events e WHERE e.number > ?1 ORDER BY e.number LIMIT ?2) e
     ORDER BY 1 LIMIT ?2";
 const PARTICIPANTS: &str = "
     SELECT p.conversation, p.since, u.oid FROM participants p CROSS JOIN users u ON u.key = p.user
