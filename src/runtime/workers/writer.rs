@@ -50,6 +50,11 @@ pub(crate) fn write(
             logging::flush();
             exit(1);
         }
+        if writer.has_new_epoch() {
+            log::error!("the journal has a new epoch: ending, so that streams which had lost events get a gap");
+            logging::flush();
+            exit(1);
+        }
         let is_failing = writer.fault().is_some();
         let until_due = if is_failing { PROBE } else { time_until(due, clock.now().mono) };
         let until_indexing = match indexing.due(&writer) {

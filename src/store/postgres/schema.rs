@@ -25,6 +25,14 @@ const SCHEMA_LOCK: i64 = 0x4372_7478_0000_0001;
 // The index of searches differs (see `search::server_index`). It has the same words as SQLite's, and follows in the same steps. New
 // words are inserted into it at once, because each search would read a list of those that wait. A row of `search_words` has the
 // words of the part of a text that ends at byte `part`; 0 stands for a whole text.
+/// The timeline of the server: it grows when a standby is promoted, and when the server is restored to an older state.
+macro_rules! server_timeline {
+    () => {
+        "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
+    };
+}
+pub(crate) use server_timeline;
+
 const TABLES: &str = concat!(
     "
 CREATE TABLE meta (
@@ -39,9 +47,12 @@ CREATE TABLE journal_head (
     number BIGINT NOT NULL,
     at BIGINT NOT NULL,
     age BIGINT NOT NULL,
-    turn BIGINT NOT NULL
+    turn BIGINT NOT NULL,
+    timeline BIGINT NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO journal_head (id, number, at, age, turn) VALUES (1, 0, 0, 0, 0);
+INSERT INTO journal_head (id, number, at, age, turn, timeline) VALUES (1, 0, 0, 0, 0, ",
+    server_timeline!(),
+    ");
 CREATE TABLE instances (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     serves BIGINT NOT NULL,

@@ -9,12 +9,14 @@ use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, InstanceId, UserId};
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
+use crate::store::postgres::schema::server_timeline;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::number;
 use crate::store::sql::{EngineError, OptionalRow, Row, SqlConnection, SqlResult, params};
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The lock of the turns, in the name space of this program.
 const TURN_LOCK: i64 = 0x4372_7478_0000_0002;
@@ -69,8 +71,23 @@ pub(crate) struct Turns {
     head: JournalHead,
     /// What others have changed since [`Turns::take_changed`].
     changed: ChangedRows,
+    /// The newest timeline of the server that this writer has seen.
+    timeline: i64,
+    /// The timeline with which the journal has to continue, if it is another one than before.
+    new_timeline: Option<NewTimeline>,
+    /// The journal's epoch at the last turn.
+    epoch: Uuid,
     /// Whether no instance with a smaller id serves.
     leads: bool,
+}
+
+/// The server continues from a state that may lack what it had acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewTimeline {
+    /// Whether no turn on it has been committed yet.
+    pub is_first: bool,
+    /// The server's time.
+    pub at: WallTime,
 }
 
 /// What the beginning of a turn has found.
@@ -89,6 +106,9 @@ impl Turns {
             turn: 0,
             head: JournalHead::default(),
             changed: ChangedRows::Everything,
+            timeline: 0,
+            new_timeline: None,
+            epoch: Uuid::nil(),
             leads: false,
         }
     }
@@ -102,6 +122,21 @@ impl Turns {
     /// do it.
     pub(crate) fn leads(&self) -> bool {
         self.leads
+    }
+
+    /// The journal's epoch at the last turn; nil before the first.
+    pub(crate) fn epoch(&self) -> Uuid {
+        self.epoch
+    }
+
+    /// The new timeline that the turn has found, if any.
+    pub(crate) fn new_timeline(&self) -> Option<NewTimeline> {
+        self.new_timeline
+    }
+
+    /// The journal continues on the new timeline, with the turn that is open.
+    pub(crate) fn store_timeline(&self, db: &SqlConnection) -> SqlResult<()> {
+        db.run("UPDATE journal_head SET timeline = ?1 WHERE id = 1", [self.timeline])
     }
 
     /// The head of the journal at the beginning of the turn.
@@ -166,14 +201,15 @@ impl Turns {
     }
 
     /// Between turns: renews the lease if that is due, and returns the number of the last turn of any writer. A lease that has
-    /// expired, of this writer or of another one, needs a turn: `None`.
+    /// expired, of this writer or of another one, and a new timeline of the server need a turn: `None`.
     pub(crate) fn rest(&mut self, db: &SqlConnection) -> SqlResult<Option<i64>> {
         let instance = self.instance.map(|instance| instance.0);
-        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        let (turn, is_alive, leads, are_others_overdue): (i64, bool, bool, bool) =
+        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        let (turn, is_alive, leads, are_others_overdue, timeline): (i64, bool, bool, bool, i64) =
             db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
         self.leads = leads && is_alive && self.serves;
-        Ok((is_alive && !are_others_overdue).then_some(turn))
+        let needs_turn = !is_alive || are_others_overdue || (self.timeline != 0 && timeline != self.timeline);
+        Ok((!needs_turn).then_some(turn))
     }
 
     /// Gives the lease back, so that others need not wait for its end.
@@ -199,6 +235,8 @@ impl Turns {
                 self.head =
                     JournalHead { number: number(row.get(1)?), at: WallTime(row.get(2)?), age: AgeTime(row.get(3)?) };
                 self.leads = self.serves && row.get(4)? && row.get(5)?;
+                self.epoch = Uuid::from_bytes(row.get(10)?);
+                self.compare_timelines(row.get(11)?, row.get(12)?, WallTime(row.get(13)?))?;
                 found = Some(TurnStart { is_registered: row.get(4)?, are_others_overdue: row.get(6)? });
             }
             let user: Option<Arc<str>> = row.get(7)?;
@@ -207,13 +245,32 @@ impl Turns {
             changed.extend(row.get::<Option<i64>>(9)?.map(|key| ChangedRow::Workspace(number(key))));
         }
         drop(rows);
-        let is_complete = turn - self.turn <= CHANGED_TURNS_MAX && (changed.len() as i64) < CHANGED_ROWS_MAX;
+        // A server on a new timeline may lack turns that this writer has seen.
+        let is_complete = self.new_timeline.is_none()
+            && (0..=CHANGED_TURNS_MAX).contains(&(turn - self.turn))
+            && (changed.len() as i64) < CHANGED_ROWS_MAX;
         match &mut self.changed {
             ChangedRows::Rows(rows) if is_complete => rows.append(&mut changed),
             changed => *changed = ChangedRows::Everything,
         }
         self.turn = turn;
         self.renew_within(db, found.ok_or(EngineError::NoRow)?)
+    }
+
+    /// Compares the timeline of the server with the one that the journal was last continued on.
+    ///
+    /// # Errors
+    /// Fails if this writer has seen a newer one: the server was replaced, and is not to be written to.
+    fn compare_timelines(&mut self, server: i64, stored: i64, at: WallTime) -> SqlResult<()> {
+        if server < self.timeline.max(stored) {
+            let newest = self.timeline.max(stored);
+            let message = format!("the server is on timeline {server}, and another one continued on {newest}");
+            return Err(ServerError::new(ServerErrorKind::ReadOnly, message).into());
+        }
+        let is_new = server != stored || (self.timeline != 0 && server != self.timeline);
+        self.new_timeline = is_new.then_some(NewTimeline { is_first: server != stored, at });
+        self.timeline = server;
+        Ok(())
     }
 
     /// Gets a lease if this writer has none, and ends those of others that have expired: their answers are released.
@@ -328,8 +385,11 @@ const BEGIN_TURN: &str = concat!(
     leads!(),
     ", i.alive_until >= clock_timestamp() AND ",
     are_others_overdue!(),
-    ", t.user, t.conversation, t.workspace
+    ", t.user, t.conversation, t.workspace, m.epoch, ",
+    server_timeline!(),
+    ", h.timeline, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)
     FROM journal_head h
+    CROSS JOIN meta m ON m.id = 1
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0
     LEFT JOIN changed_rows t ON t.turn > ?2 AND h.turn <= CAST(?2 AS BIGINT) + CAST(?3 AS BIGINT)
     WHERE h.id = 1 LIMIT ?4"
@@ -356,6 +416,8 @@ const RENEW: &str = concat!(
     leads!(),
     ", ",
     are_others_overdue!(),
+    ", ",
+    server_timeline!(),
     " FROM journal_head h
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
     LEFT JOIN renewed ON true

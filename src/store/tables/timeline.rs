@@ -29,9 +29,22 @@ fn continuation(newest: EventNumber, newest_at: WallTime, known: EventNumber, no
 /// Starts a new timeline in an open transaction. No other process may have the database open. Returns the number after which
 /// the timeline continues; `None`, without a change, if no numbers are left.
 pub(crate) fn start(db: &SqlConnection, known: EventNumber, now: WallTime) -> SqlResult<Option<EventNumber>> {
+    let through = skip(db, known, now)?;
+    if through.is_some() {
+        change_epoch(db)?;
+    }
+    Ok(through)
+}
+
+/// Gives the journal a new epoch: it lacks events of the one before.
+pub(crate) fn change_epoch(db: &SqlConnection) -> SqlResult<()> {
+    db.run("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])
+}
+
+/// As [`start`], but keeps the epoch: no event of the journal is known to be missing.
+pub(crate) fn skip(db: &SqlConnection, known: EventNumber, now: WallTime) -> SqlResult<Option<EventNumber>> {
     let head @ JournalHead { number: newest, at: newest_at, .. } = journal_head::load(db)?;
     let Some(through) = continuation(newest, newest_at, known, now) else { return Ok(None) };
-    db.run("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.run(
         "INSERT INTO skipped_ranges (after, through, at) VALUES (?1, ?2, ?3)",
         params![sql(newest), sql(through), now.0],

@@ -200,3 +200,57 @@ fn what_another_instance_has_deleted_is_gone() {
     assert_eq!(posted(&mut first).unwrap_err(), Rejection::NotFound(Resource::Conversation));
     first.check_invariants();
 }
+
+#[test]
+fn numbers_leap_when_the_server_continues_on_a_new_timeline() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, mut second, _) = open_both();
+    let posted = |writer: &mut Writer| {
+        done(writer, "ann", post(ConversationRef::Default, "x"));
+        writer.position()
+    };
+    posted(&mut first);
+    let before = posted(&mut second);
+    // As if a standby had been promoted that had everything. The first instance notices while it rests.
+    second.execute_batch("UPDATE journal_head SET timeline = 0");
+    first.probe();
+    assert!(first.position() > EventNumber(before.0 + 1000));
+    assert!(posted(&mut second) > first.position());
+    posted(&mut first);
+    assert!(!first.has_new_epoch() && !second.has_new_epoch(), "nothing is missing");
+    let reader = second.open_reader().unwrap();
+    assert_eq!(gap_after(reader, before), None);
+
+    // As if that standby had lacked the last event of the first instance.
+    let known = posted(&mut first);
+    second.execute_batch(&format!(
+        "DELETE FROM messages WHERE number = {known}; \
+         UPDATE journal_head SET timeline = 0, number = number - 1, turn = turn - 1"
+    ));
+    let next = posted(&mut first);
+    assert!(next > EventNumber(known.0 + 1000), "a number that was shown is not assigned again");
+    posted(&mut first);
+    assert!(first.has_new_epoch());
+    posted(&mut second);
+    assert!(second.has_new_epoch(), "every instance notices");
+    let reader = second.open_reader().unwrap();
+    assert!(gap_after(reader, known).is_some(), "the event is missing");
+    first.check_invariants();
+
+    // A server that was replaced is not written to.
+    second.execute_batch("UPDATE journal_head SET timeline = 1000");
+    let late = first.commit_batch(&[command("ann", post(ConversationRef::Default, "x"))], NOW);
+    assert!(matches!(late.results[0].result, Err(Rejection::Unavailable)), "{late:?}");
+}
+
+/// The gap that a stream after a number gets.
+fn gap_after(mut reader: Reader, after: EventNumber) -> Option<EventNumber> {
+    let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
+    let kind = QueryKind::JournalPage { after, bytes_max: usize::MAX, filter };
+    let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind };
+    let QueryResult::JournalPage(page) = execute_on(&mut reader, &query).result.unwrap() else { panic!() };
+    page.gap
+}

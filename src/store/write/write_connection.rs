@@ -2,7 +2,7 @@
 
 use crate::base::metrics;
 use crate::domain::health::WriterFault;
-use crate::domain::id::InstanceId;
+use crate::domain::id::{EventNumber, InstanceId};
 use crate::store::error::{OpenError, fault_of};
 #[cfg(feature = "cluster")]
 use crate::store::postgres::{
@@ -18,8 +18,11 @@ use crate::store::sqlite::open_database::OpenDatabase;
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::tables::journal_head;
 #[cfg(feature = "cluster")]
+use crate::store::tables::timeline;
+#[cfg(feature = "cluster")]
 use std::path::Path;
 use std::path::PathBuf;
+use uuid::Uuid;
 
 /// A connection that writes, and the state of its database.
 ///
@@ -192,11 +195,9 @@ impl WriteConnection {
     pub(crate) fn probe(&mut self) -> SqlResult<()> {
         match &mut self.engine {
             WriteEngine::Sqlite(files) => files.probe(&self.db),
+            // Each turn writes something.
             #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(turns, _) => {
-                turns.begin(&self.db)?;
-                turns.commit(&self.db)
-            }
+            WriteEngine::Postgres(..) => Ok(()),
         }
     }
 
@@ -218,6 +219,54 @@ impl WriteConnection {
             WriteEngine::Sqlite(_) => journal_head::load(&self.db),
             #[cfg(feature = "cluster")]
             WriteEngine::Postgres(turns, _) => Ok(turns.head()),
+        }
+    }
+
+    /// Lets the journal continue, in the open transaction, if the server continues from a state that may be older than what this
+    /// process knows: through number `known`. Numbers that may have been assigned are not assigned again. Returns whether events
+    /// are missing.
+    ///
+    /// # Errors
+    /// Also fails if no numbers are left.
+    pub(crate) fn follow_timeline(&self, known: EventNumber) -> SqlResult<bool> {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => Ok(false),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => {
+                let Some(new) = turns.new_timeline() else { return Ok(false) };
+                let is_lacking = turns.head().number < known || timeline::skipped_through(&self.db, known)?.is_some();
+                if new.is_first {
+                    let continues = timeline::skip(&self.db, known, new.at)?;
+                    let continues = continues.ok_or_else(|| EngineError::value(0, "no event numbers are left"))?;
+                    turns.store_timeline(&self.db)?;
+                    log::warn!(
+                        "the database server continues on a new timeline: event numbers continue after {continues}"
+                    );
+                }
+                if is_lacking {
+                    timeline::change_epoch(&self.db)?;
+                    log::error!("the database server lacks acknowledged events, through number {known} at least");
+                }
+                Ok(new.is_first)
+            }
+        }
+    }
+
+    /// Whether the server continues from another state than before the last transaction.
+    pub(crate) fn has_new_timeline(&self) -> bool {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => false,
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.new_timeline().is_some(),
+        }
+    }
+
+    /// Whether the journal has another epoch than `epoch`, with which the process began.
+    pub(crate) fn has_new_epoch(&self, epoch: Uuid) -> bool {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => false,
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => !turns.epoch().is_nil() && turns.epoch() != epoch,
         }
     }
 

@@ -311,13 +311,24 @@ impl Writer {
     /// succeeds only if a few messages fit.
     pub fn probe(&mut self) {
         self.roll_back_leftover();
-        match self.connection.probe() {
+        let is_server = self.connection.db.is_server();
+        let probed = self.connection.probe().and_then(|()| if is_server { self.take_turn() } else { Ok(()) });
+        match probed {
             Ok(()) => self.connection.transaction_succeeded(),
             Err(error) => {
                 self.roll_back();
                 self.connection.transaction_failed(&error);
             }
         }
+    }
+
+    /// A transaction without commands. It writes the lease of this process at least.
+    fn take_turn(&mut self) -> SqlResult<()> {
+        self.begin()?;
+        let begun = self.refresh()?;
+        self.connection.commit()?;
+        self.committed(begun);
+        Ok(())
     }
 
     /// The id of this process among those that serve the database; `None` if it is the only one.
@@ -419,6 +430,12 @@ impl Writer {
     /// Runs a last checkpoint and closes the database. The checkpoint only saves work at the next start.
     pub fn close(self) {
         self.connection.close();
+    }
+
+    /// Whether the journal has another epoch than when the process began: the server lacks events that were acknowledged. The process
+    /// must end, so that its streams are opened again, and those that had the lost events get a gap.
+    pub fn has_new_epoch(&self) -> bool {
+        self.connection.has_new_epoch(self.meta.epoch)
     }
 
     /// Whether the database could not be synced. Nothing is committed afterwards. The process must end, and the next one
@@ -555,14 +572,18 @@ impl Writer {
     /// Reads the changes of other processes again, inside an open transaction.
     fn refresh(&mut self) -> SqlResult<BegunTransaction> {
         let version = self.connection.external_version()?.unwrap_or(UNKNOWN_VERSION);
-        let has_external_writes = version != self.external_version;
+        let has_external_writes = version != self.external_version || self.connection.has_new_timeline();
         if has_external_writes {
+            let known = self.head.number;
             let changes = self.connection.drop_changed(&mut self.cache);
             self.may_have_rules |= changes.token_rules;
             if changes.deletions {
                 self.maintenance.others_deleted();
             }
-            self.head = self.connection.head()?;
+            self.head = match self.connection.follow_timeline(known)? {
+                true => journal_head::load(&self.connection.db)?,
+                false => self.connection.head()?,
+            };
         }
         Ok(BegunTransaction { version, has_external_writes })
     }
