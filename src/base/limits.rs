@@ -427,6 +427,8 @@ pub(crate) const ANSWERS_RUNNING_MAX: usize = 2000;
 pub(crate) const RESPONDER_WAITING_PER_USER_MAX: usize = 8;
 /// Answer jobs after which a page of them has no further user.
 pub(crate) const RESPONDER_PAGE_JOBS: usize = 128;
+/// Interval at which jobs are listed again that other instances may have left, in milliseconds.
+pub(crate) const RESPONDER_RELIST_MILLISECONDS: u64 = 1_000;
 /// Most jobs that are closed at once without a model: echoes, and answers that an earlier process began.
 pub(crate) const RESPONDER_STEPS_MAX: usize = 64;
 /// Most of them of one user.

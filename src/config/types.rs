@@ -25,6 +25,11 @@ pub enum Database {
 }
 
 impl Database {
+    /// Whether several instances may use it.
+    pub fn is_server(&self) -> bool {
+        !matches!(self, Database::Memory | Database::File(_))
+    }
+
     /// Reads `sqlite:///relative`, `sqlite:////absolute` or `sqlite:///:memory:`, also as `sqlite+aiosqlite:`, or the address of
     /// a PostgreSQL server; the error says what is allowed.
     pub fn parse(raw: &str) -> Result<Database, String> {

@@ -4,8 +4,12 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Role, Status};
 use crate::domain::responder::ResponderKind;
+use crate::domain::result::Rejection;
 use crate::domain::usage::TokenUsage;
 use std::sync::Arc;
+
+/// Why a job is not claimed although it is open: so many answers of its user run already, over all instances. It can be claimed later.
+pub(crate) const SHARE_TAKEN: Rejection = Rejection::Conflict("so many answers of the user run already");
 
 /// The `shard` of a `ReplyTo` that leads to the responders instead of to an event loop.
 pub const RESPONDERS: u16 = u16::MAX;
@@ -99,9 +103,13 @@ pub struct UserJobPage {
 }
 
 /// One step of an answer: one change of its job together with its message. A closed job takes no step
-/// (`Rejection::Conflict`), so the first to close it wins.
+/// (`Rejection::Conflict`), so the first to close it wins. If several instances share the database, a job that one of them has
+/// claimed is closed for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerStep {
+    /// Reserves the job for this instance, before a model is asked, if several instances share the database. [`SHARE_TAKEN`] says
+    /// that it can be claimed later.
+    Claim,
     /// Creates the answer's message, with status `streaming`, before the first text is shown. Without text, it only reserves the
     /// message's id, before the first reasoning is shown: the message is created with the first text.
     Begin {
@@ -160,7 +168,7 @@ impl AnswerStep {
     pub fn text(&self) -> &str {
         match self {
             AnswerStep::Begin { text, .. } | AnswerStep::Append { text } => text,
-            AnswerStep::Echo { .. } => "",
+            AnswerStep::Claim | AnswerStep::Echo { .. } => "",
             AnswerStep::Finish { text, .. } => text.as_ref().map_or("", Content::as_str),
         }
     }

@@ -51,14 +51,18 @@ pub enum AnswerEffect {
 pub enum StoreResult<T> {
     /// It was done.
     Done(T),
-    /// The job is closed: answered, cancelled or deleted.
+    /// The job is closed: answered, cancelled, deleted, or claimed by another instance.
     Closed,
+    /// The job is open, but the share of its user is taken, over all instances.
+    ShareTaken,
     /// The store cannot do it now.
     Unavailable,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum AnswerState {
+    /// The job is claimed before anything else. Next: Writing, Over.
+    Claiming,
     /// The model is asked, or writes. Next: Ending, Over.
     Writing,
     /// The model has ended, and the answer is to be stored. Next: Over.
@@ -70,8 +74,10 @@ enum AnswerState {
 /// What is at the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StoreState {
-    /// Nothing. Nothing is handed to it before this time. Next: Storing, StoringEnd.
+    /// Nothing. Nothing is handed to it before this time. Next: Claiming, Storing, StoringEnd.
     Idle { not_before: MonoTime },
+    /// The claim of the job. Next: Idle; the answer may be over.
+    Claiming,
     /// A step with the text through this many bytes. Next: Idle.
     Storing { through: usize },
     /// The last step. Next: Idle; the answer may be over.
@@ -132,6 +138,11 @@ impl Answer {
         }
     }
 
+    /// This answer, which begins with the claim of its job: other instances share the database.
+    pub fn claiming(self) -> Answer {
+        Answer { state: AnswerState::Claiming, ..self }
+    }
+
     /// Sets the clocks by which dates of the model's server are judged.
     pub(crate) fn set_clock(&mut self, now: Now) {
         self.request.set_clock(now);
@@ -154,6 +165,9 @@ impl Answer {
 
     /// Ends the answer, which has the most of a memory that is full. Its text so far is kept.
     pub(crate) fn give_way(&mut self) {
+        if self.state == AnswerState::Claiming {
+            return self.over(JobEnd::Retry);
+        }
         self.request.stop();
         self.model_ended(Err(Failure::no_room()));
     }
@@ -178,7 +192,9 @@ impl Answer {
 
     /// The next action; `None` until another call or until [`Answer::poll_timeout`].
     pub fn poll(&mut self, now: MonoTime) -> Option<AnswerEffect> {
-        while let Some(effect) = self.request.poll(now) {
+        while self.state != AnswerState::Claiming
+            && let Some(effect) = self.request.poll(now)
+        {
             match effect {
                 ModelEffect::Prepare { halvings, counts_tokens } => {
                     self.preparing = Some((halvings, counts_tokens));
@@ -232,7 +248,7 @@ impl Answer {
                 let body = self.upstream.answer_body(&history, halvings, counts_tokens);
                 self.request.prepared(body.as_deref(), now);
             }
-            StoreResult::Done(_) | StoreResult::Closed => self.over(JobEnd::Closed),
+            StoreResult::Done(_) | StoreResult::Closed | StoreResult::ShareTaken => self.over(JobEnd::Closed),
             StoreResult::Unavailable => self.over(JobEnd::Retry),
         }
     }
@@ -276,7 +292,11 @@ impl Answer {
         let later = StoreState::Idle { not_before: now.plus_milliseconds(RETRY_MILLISECONDS) };
         match (store, result) {
             (StoreState::Idle { .. }, _) => panic!("nothing is being stored"),
-            (_, StoreResult::Closed) => self.over(JobEnd::Closed),
+            (StoreState::Claiming, StoreResult::Done(_)) => self.state = AnswerState::Writing,
+            (StoreState::Claiming, StoreResult::ShareTaken) => self.over(JobEnd::ShareTaken),
+            // If the store did claim the job, it does so again.
+            (StoreState::Claiming, StoreResult::Unavailable) => self.over(JobEnd::Retry),
+            (_, StoreResult::Closed | StoreResult::ShareTaken) => self.over(JobEnd::Closed),
             (StoreState::Storing { through }, StoreResult::Done(message_id)) => {
                 self.message_id = self.message_id.or(message_id);
                 self.stored_bytes = through;
@@ -297,7 +317,9 @@ impl Answer {
             StopReason::JobClosed => self.over(JobEnd::Closed),
             StopReason::Shutdown => {
                 self.is_stopping = true;
-                if self.state == AnswerState::Writing {
+                if self.state == AnswerState::Claiming {
+                    self.over(JobEnd::Retry);
+                } else if self.state == AnswerState::Writing {
                     self.request.stop();
                     // Without stored text, none was shown, unless the first of it is at the store.
                     match self.store {
@@ -375,7 +397,7 @@ impl Answer {
     fn store_at(&self) -> Option<MonoTime> {
         let StoreState::Idle { not_before } = self.store else { return None };
         match self.state {
-            AnswerState::Ending(_) => Some(not_before),
+            AnswerState::Claiming | AnswerState::Ending(_) => Some(not_before),
             AnswerState::Writing if self.message_id.is_none() => self.live.has_unshown().then_some(not_before),
             AnswerState::Writing if self.stored_bytes == 0 => (!self.live.is_empty()).then_some(not_before),
             AnswerState::Writing if self.stored_bytes < self.live.len() => {
@@ -388,6 +410,10 @@ impl Answer {
 
     fn next_step(&mut self, now: MonoTime) -> Option<AnswerStep> {
         match &self.state {
+            AnswerState::Claiming => {
+                self.store = StoreState::Claiming;
+                Some(AnswerStep::Claim)
+            }
             AnswerState::Ending(ended) => {
                 let ended = ended.clone();
                 if ended.status == Status::Interrupted && self.stored_bytes == 0 {

@@ -10,7 +10,8 @@
 //! Requests whose answers are passed on are no jobs: they wait in memory, and share the slots of jobs for a model.
 //!
 //! Invariant: an open job that is the first of its conversation is in a window, held, running, or in the part of the table that
-//! its window lists before its turn.
+//! its window lists before its turn. If other instances change the table, this holds again at the latest when jobs were listed again
+//! after [`SchedulerLimits::relist_milliseconds`].
 
 mod messages;
 mod passing;
@@ -28,7 +29,7 @@ pub use messages::{
 };
 pub use passing::PassingId;
 use passing::PassingQueue;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use window::{JobWindow, Next, WindowLimits};
 
@@ -56,6 +57,10 @@ pub struct Scheduler {
     /// Running answers may belong to users whose tokens are all rejected.
     checks_rejected: bool,
     paused_until: Option<MonoTime>,
+    /// When jobs are listed again, if other instances change the table.
+    relist_at: Option<MonoTime>,
+    /// Users whose share is taken over all instances. None of their jobs for a model starts before jobs are listed again.
+    share_taken: HashSet<UserId>,
     stopping: bool,
     outputs: VecDeque<SchedulerOutput>,
 }
@@ -103,6 +108,8 @@ impl Scheduler {
             token_rules: Arc::default(),
             checks_rejected: false,
             paused_until: None,
+            relist_at: None,
+            share_taken: HashSet::new(),
             stopping: false,
             outputs: VecDeque::new(),
         }
@@ -113,6 +120,7 @@ impl Scheduler {
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
         }
+        self.relist(now);
         match input {
             SchedulerInput::JobsAdded(jobs) => self.jobs_added(jobs),
             SchedulerInput::JobsDropped => {
@@ -159,7 +167,7 @@ impl Scheduler {
 
     /// When the scheduler needs a [`SchedulerInput::Tick`] at the latest.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.paused_until.filter(|_| !self.stopping)
+        [self.paused_until, self.relist_at].into_iter().flatten().min().filter(|_| !self.stopping)
     }
 
     /// Whether [`SchedulerInput::Stop`] came and nothing runs any more.
@@ -209,6 +217,7 @@ impl Scheduler {
         let taken = |user: Option<&UserId>| match (class, user) {
             (JobClass::Immediate, _) => 0,
             (JobClass::Model, None) => self.passing.running(),
+            (JobClass::Model, Some(user)) if self.share_taken.contains(user) => usize::MAX,
             (JobClass::Model, Some(user)) => self.passing.running_of(user),
         };
         self.window_of(class).next(|conversation| self.busy.contains_key(&conversation), taken)
@@ -240,6 +249,25 @@ impl Scheduler {
             None => self.pause(now),
         }
         self.window(class).listed(page);
+    }
+
+    /// Once per interval, forgets what other instances may have changed, so that jobs are listed again. A window without a free
+    /// slot needs no other jobs, and one that is just being listed takes its turn in the next interval.
+    fn relist(&mut self, now: MonoTime) {
+        let Some(milliseconds) = self.limits.relist_milliseconds else { return };
+        let is_due = self.relist_at.is_some_and(|at| at <= now);
+        if is_due {
+            self.share_taken.clear();
+            let passing = self.passing.running();
+            for (window, taken) in [(&mut self.for_model, passing), (&mut self.immediate, 0)] {
+                if window.has_slot(taken) && !window.is_listing() {
+                    window.forget_all();
+                }
+            }
+        }
+        if is_due || self.relist_at.is_none() {
+            self.relist_at = Some(now.plus_milliseconds(milliseconds));
+        }
     }
 
     /// Starts everything that may run now, and requests the jobs that are needed next. Jobs for a model and requests whose answers
@@ -361,12 +389,19 @@ impl Scheduler {
                 self.model_jobs_of.remove(&job.user);
             }
         }
-        if end == JobEnd::Retry {
-            self.pause(now);
-            self.window(job.class()).add(job);
-        } else {
-            self.for_model.closed(id);
-            self.immediate.closed(id);
+        match end {
+            JobEnd::Retry => {
+                self.pause(now);
+                self.window(job.class()).add(job);
+            }
+            JobEnd::ShareTaken => {
+                self.share_taken.insert(job.user.clone());
+                self.window(job.class()).add(job);
+            }
+            JobEnd::Closed => {
+                self.for_model.closed(id);
+                self.immediate.closed(id);
+            }
         }
         if let Some(next) = next {
             self.window(next.class()).add(next);

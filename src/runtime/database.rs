@@ -27,6 +27,7 @@ pub(super) fn store_config(settings: &Settings, memory: MemoryPlan) -> StoreConf
         default: settings.responder,
         allowed: settings.responders_allowed.clone(),
         models: settings.responder_models.clone(),
+        answers_per_user_max: settings.responder_concurrency_per_user,
     };
     StoreConfig {
         retention,

@@ -323,6 +323,7 @@ fn model(settings: &Settings) -> Result<Model, StartError> {
         upstream,
         history: settings.responder_history,
         answers_per_user_max: settings.responder_concurrency_per_user,
+        shares_database: settings.database.is_server(),
         // The rest of the grace is for the last bytes.
         passing_grace_milliseconds: settings.shutdown_grace_ms / 4 * 3,
     })

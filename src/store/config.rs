@@ -123,6 +123,8 @@ pub struct ResponderRules {
     pub allowed: Vec<ResponderKind>,
     /// The models that a conversation may choose.
     pub models: Vec<Arc<str>>,
+    /// Maximum number of answers per user that models write at once, over all instances.
+    pub answers_per_user_max: u32,
 }
 
 impl ResponderRules {
@@ -167,6 +169,7 @@ mod tests {
             default,
             allowed: allowed.to_vec(),
             models: Vec::new(),
+            answers_per_user_max: 1,
         };
         let both = rules(Echo, &[Echo, OpenAi]);
         let only = rules(Off, &[OpenAi]);

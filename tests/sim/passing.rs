@@ -81,6 +81,7 @@ impl World {
             waiting_per_user_max: 2,
             page_jobs: 2,
             has_model: true,
+            relist_milliseconds: None,
         };
         let mut world = World {
             random: Random::new(seed),

@@ -172,6 +172,8 @@ impl World {
         self.now = WallTime(self.now.0 + 1000);
         self.mono = self.mono.plus_milliseconds(1);
         let now = self.clocks();
+        // On a server, only claimed answers are written.
+        self.writer().claim_open_jobs();
         let before = self.writer().position();
         let mut committed = self.writer().commit_batch(commands, now);
         // A transaction of many rows ends early, and the other commands follow in the next.
@@ -319,7 +321,8 @@ pub fn command(user: &str, kind: CommandKind) -> Command {
 pub fn responders(default: Option<&str>) -> ResponderRules {
     let default = default.map_or(ResponderKind::None, |name| ResponderKind::parse(name).expect("a responder's name"));
     let models = ["small", "large"].map(Arc::from).to_vec();
-    ResponderRules { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi], models }
+    let allowed = vec![ResponderKind::Echo, ResponderKind::OpenAi];
+    ResponderRules { default, allowed, models, answers_per_user_max: u32::MAX }
 }
 
 /// Whether a command takes a number that no event has: for an answer's message or for a job.

@@ -77,6 +77,7 @@ fn described(step: &AnswerStep) -> String {
     match step {
         AnswerStep::Begin { text, .. } => format!("begin {text}"),
         AnswerStep::Append { text } => format!("append {text}"),
+        AnswerStep::Claim => "claim".to_owned(),
         AnswerStep::Echo { .. } => unreachable!("a model answers"),
         AnswerStep::Finish { status, text, error, .. } => {
             let text = text.as_ref().map_or("nothing", |text| text.as_str());
@@ -104,6 +105,38 @@ fn effects(answer: &mut Answer, milliseconds: u64) -> Vec<String> {
         answer.check_invariants();
     }
     all
+}
+
+#[test]
+fn an_answer_beside_other_instances_begins_with_the_claim_of_its_job() {
+    let claiming = || {
+        let mut answer = new_answer().claiming();
+        assert_eq!(answer.poll_timeout(), Some(at(0)));
+        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::Store(AnswerStep::Claim)));
+        assert_eq!((answer.poll(at(0)), answer.poll_timeout()), (None, None), "nothing else is done before");
+        answer
+    };
+    let mut answer = claiming();
+    answer.stored(StoreResult::Done(None), at(1));
+    assert_eq!((answer.poll(at(1)), answer.end()), (Some(AnswerEffect::ReadHistory), None));
+    for (result, end) in [
+        (StoreResult::Closed, JobEnd::Closed),
+        (StoreResult::ShareTaken, JobEnd::ShareTaken),
+        (StoreResult::Unavailable, JobEnd::Retry),
+    ] {
+        let mut answer = claiming();
+        answer.stored(result, at(1));
+        assert_eq!((answer.poll(at(1)), answer.end()), (None, Some(end)), "{result:?}");
+    }
+    for (reason, end) in [(StopReason::Shutdown, JobEnd::Retry), (StopReason::JobClosed, JobEnd::Closed)] {
+        let mut answer = claiming();
+        answer.stop(reason);
+        answer.stored(StoreResult::Done(None), at(1));
+        assert_eq!((answer.poll(at(1)), answer.end()), (None, Some(end)), "{reason:?}");
+    }
+    let mut answer = claiming();
+    answer.give_way();
+    assert_eq!((answer.poll(at(1)), answer.end()), (None, Some(JobEnd::Retry)));
 }
 
 #[test]

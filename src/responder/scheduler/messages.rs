@@ -30,10 +30,12 @@ pub struct SchedulerLimits {
     pub page_jobs: usize,
     /// Whether a model is configured; without one, its jobs fail.
     pub has_model: bool,
+    /// Interval at which jobs are listed again because other instances change the table, in milliseconds; `None` if none do.
+    pub relist_milliseconds: Option<u64>,
 }
 
 impl SchedulerLimits {
-    /// The bounds of a server.
+    /// The bounds of a server that is the only one on its database.
     pub fn new(answers_per_user_max: u32, has_model: bool, memory: &MemoryPlan) -> SchedulerLimits {
         SchedulerLimits {
             answers_max: memory.answers_max(),
@@ -44,6 +46,7 @@ impl SchedulerLimits {
             waiting_per_user_max: RESPONDER_WAITING_PER_USER_MAX,
             page_jobs: RESPONDER_PAGE_JOBS,
             has_model,
+            relist_milliseconds: None,
         }
     }
 }
@@ -134,6 +137,8 @@ pub enum JobEnd {
     Closed,
     /// The job is open and nothing of the answer was shown: it is to be started again.
     Retry,
+    /// The job is open, but so many answers of its user run on all instances: it is started again after jobs are listed again.
+    ShareTaken,
 }
 
 /// The subject of a deletion.

@@ -14,6 +14,7 @@ const LIMITS: SchedulerLimits = SchedulerLimits {
     waiting_per_user_max: 3,
     page_jobs: 3,
     has_model: true,
+    relist_milliseconds: None,
 };
 const TO: ReplyTo = ReplyTo { shard: 0, slot: 7, generation: 1 };
 
@@ -215,6 +216,123 @@ fn nothing_starts_for_a_while_after_the_store_has_failed() {
     assert_eq!(after(&mut scheduler, page(&[("ann", &[job(1, "ann", 1)], None)], true), 600), ["start 1"]);
     assert!(after(&mut scheduler, ended(1, JobEnd::Retry), 700).is_empty());
     assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 700 + RETRY_MILLISECONDS), ["start 1"]);
+}
+
+const RELIST: u64 = 1000;
+
+/// An idle scheduler whose table other instances change as well. It lists again after [`RELIST`].
+fn idle_beside_others(limits: SchedulerLimits) -> Scheduler {
+    let mut scheduler = Scheduler::new(SchedulerLimits { relist_milliseconds: Some(RELIST), ..limits });
+    after(&mut scheduler, SchedulerInput::Tick, 0);
+    for class in [JobClass::Model, JobClass::Immediate] {
+        let page = Some(JobPage { users: Vec::new(), is_last: true });
+        assert!(after(&mut scheduler, SchedulerInput::JobsListed { class, page }, 0).is_empty());
+    }
+    scheduler
+}
+
+/// Passes the time as the driver does until `end`, in milliseconds. Returns what was said and when.
+fn until(scheduler: &mut Scheduler, end: u64) -> Vec<(u64, Vec<String>)> {
+    let mut said = Vec::new();
+    while let Some(MonoTime(at)) = scheduler.poll_timeout().filter(|at| *at <= MonoTime(end * 1000)) {
+        said.push((at / 1000, after(scheduler, SchedulerInput::Tick, at / 1000)));
+        assert!(scheduler.poll_timeout().is_none_or(|next| next > MonoTime(at)), "the scheduler is busy");
+    }
+    said
+}
+
+#[test]
+fn jobs_that_other_instances_left_are_listed_once_per_interval() {
+    let mut scheduler = idle_beside_others(LIMITS);
+    assert_eq!(scheduler.poll_timeout(), Some(MonoTime(RELIST * 1000)));
+    let lists = || ["list Immediate after user 0", "list Model after user 0"].map(str::to_owned).to_vec();
+    // A page that is being read is not requested again.
+    assert_eq!(until(&mut scheduler, 2 * RELIST), [(RELIST, lists()), (2 * RELIST, Vec::new())]);
+    let none = SchedulerInput::JobsListed {
+        class: JobClass::Immediate,
+        page: Some(JobPage { users: Vec::new(), is_last: true }),
+    };
+    assert!(after(&mut scheduler, none, 2 * RELIST).is_empty());
+    let found = page(&[("ann", &[job(1, "ann", 1)], None)], true);
+    assert_eq!(after(&mut scheduler, found, 2 * RELIST), ["start 1"]);
+    let said = after(&mut scheduler, SchedulerInput::Tick, 3 * RELIST);
+    assert_eq!(said, ["list Immediate after user 0", "list Model after user 1"], "after the last turn");
+    // Another instance has the job, which is no news.
+    assert!(after(&mut scheduler, ended(1, JobEnd::Closed), 3 * RELIST).is_empty());
+    assert_eq!(after(&mut scheduler, page(&[], true), 3 * RELIST), ["list Model after user 0"]);
+    let stale = page(&[("ann", &[job(2, "ann", 1)], None)], true);
+    assert_eq!(after(&mut scheduler, stale, 3 * RELIST), ["start 2"]);
+    after(&mut scheduler, SchedulerInput::Stop, 3 * RELIST);
+    assert_eq!(scheduler.poll_timeout(), None);
+}
+
+#[test]
+fn a_window_without_a_free_slot_is_not_listed_again() {
+    let mut scheduler = idle_beside_others(LIMITS);
+    let jobs = [job(1, "ann", 1), job(2, "bob", 2), job(3, "cyd", 3), job(4, "dan", 4)];
+    let said = after(&mut scheduler, SchedulerInput::JobsAdded(jobs.into()), 0);
+    assert_eq!(said, ["start 1", "start 2", "start 3"]);
+    assert_eq!(until(&mut scheduler, RELIST), [(RELIST, vec!["list Immediate after user 0".to_owned()])]);
+    assert_eq!(after(&mut scheduler, ended(2, JobEnd::Closed), RELIST), ["start 4"]);
+}
+
+#[test]
+fn a_user_whose_share_is_taken_waits_for_the_next_list_and_delays_no_other_user() {
+    let mut scheduler = idle_beside_others(LIMITS);
+    let jobs = [1, 2, 3].map(|number| job(number, "ann", number.into()));
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs.to_vec()), 0), ["start 1", "start 2"]);
+    assert!(after(&mut scheduler, ended(1, JobEnd::ShareTaken), 1).is_empty());
+    assert!(after(&mut scheduler, ended(2, JobEnd::ShareTaken), 1).is_empty());
+    assert_eq!((scheduler.waiting_jobs(), scheduler.running_jobs()), (3, 0));
+    let more = SchedulerInput::JobsAdded(vec![job(4, "ann", 4), job(5, "bob", 5)]);
+    assert_eq!(after(&mut scheduler, more, 2), ["start 5"]);
+    // An echo needs no share.
+    let echo = AnswerJob { responder: ResponderKind::Echo, ..job(6, "ann", 6) };
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(vec![echo]), 2), ["Echo 6"]);
+    assert!(until(&mut scheduler, RELIST - 1).is_empty(), "nothing is tried in between");
+    let said = after(&mut scheduler, SchedulerInput::Tick, RELIST);
+    assert_eq!(said, ["list Immediate after user 1", "list Model after user 2"]);
+    assert_eq!(after(&mut scheduler, page(&[], true), RELIST), ["list Model after user 0"]);
+    let listed = page(&[("ann", &jobs, Some(3))], true);
+    assert_eq!(after(&mut scheduler, listed, RELIST), ["start 1", "start 2"]);
+}
+
+/// Each job of many users is refused. Without a memory of that, the window would go round the circle without end.
+#[test]
+fn refused_jobs_keep_no_thread_busy() {
+    let limits = SchedulerLimits { waiting_max: 6, waiting_per_user_max: 1, page_jobs: 2, ..LIMITS };
+    let mut scheduler = idle_beside_others(limits);
+    let table: Vec<AnswerJob> =
+        (0..20).map(|n| job(n + 1, &format!("{}", (b'a' + n as u8) as char), n.into())).collect();
+    let mut started = 0;
+    for round in 1..=3 {
+        let now = round * RELIST * 1000;
+        scheduler.handle(SchedulerInput::Tick, MonoTime(now));
+        let mut outputs = 0;
+        while let Some(output) = scheduler.poll_output() {
+            outputs += 1;
+            assert!(outputs < 500, "the scheduler is busy");
+            let input = match output {
+                SchedulerOutput::ListJobs { class, range: JobRange::UsersAfter(after), limit, .. } => {
+                    let users = table.iter().filter(|job| class == JobClass::Model && job.user_key > after);
+                    let users: Vec<UserJobPage> = users
+                        .take(limit as usize)
+                        .map(|job| UserJobPage { user: job.user_key, jobs: vec![job.clone()], through: None })
+                        .collect();
+                    let is_last = users.len() < limit as usize;
+                    SchedulerInput::JobsListed { class, page: Some(JobPage { users, is_last }) }
+                }
+                SchedulerOutput::StartAnswer(job) => {
+                    started += 1;
+                    SchedulerInput::AnswerEnded { job: job.key, end: JobEnd::ShareTaken }
+                }
+                other => panic!("{other:?}"),
+            };
+            scheduler.handle(input, MonoTime(now));
+        }
+        scheduler.check_invariants();
+    }
+    assert!((20..=60).contains(&started), "each user is tried at most once in an interval: {started}");
 }
 
 #[test]

@@ -105,6 +105,16 @@ impl JobWindow {
         self.running
     }
 
+    /// Whether another job may start while others have `taken` slots.
+    pub(super) fn has_slot(&self, taken: usize) -> bool {
+        self.running + taken < self.limits.running_max
+    }
+
+    /// Whether a page is being read.
+    pub(super) fn is_listing(&self) -> bool {
+        self.listing.is_some()
+    }
+
     /// Adds a job that does not run, unless it has to stay in the table.
     pub(super) fn add(&mut self, job: AnswerJob) {
         let comes_later =
@@ -128,10 +138,10 @@ impl JobWindow {
         is_busy: impl Fn(ConversationId) -> bool,
         taken: impl Fn(Option<&UserId>) -> usize,
     ) -> Next {
-        let has_slot = self.running + taken(None) < self.limits.running_max;
+        let has_slot = self.has_slot(taken(None));
         for (key, user) in self.known().take_while(|_| has_slot) {
             let first = user.waiting.values().next();
-            let running = user.running.len() + first.map_or(0, |job| taken(Some(&job.user)));
+            let running = user.running.len().saturating_add(first.map_or(0, |job| taken(Some(&job.user))));
             if running >= self.limits.running_per_user_max as usize {
                 continue;
             }
@@ -201,7 +211,7 @@ impl JobWindow {
         }
     }
 
-    /// Jobs were dropped before they came here: all jobs have to be listed.
+    /// Jobs may be in the table that never came here: all jobs have to be listed.
     pub(super) fn forget_all(&mut self) {
         let users: Vec<UserKey> = self.users.keys().copied().collect();
         for user in users {

@@ -7,6 +7,7 @@ use super::port::{
 };
 use super::sockets::{Reading, SocketEvent, SocketId, UpstreamSockets};
 use super::task::Task;
+use crate::base::limits::RESPONDER_RELIST_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::shares::Shares;
@@ -44,6 +45,8 @@ pub(crate) struct Model {
     pub history: u32,
     /// The maximum number of running answers per user.
     pub answers_per_user_max: u32,
+    /// Whether other instances share the database, so that jobs are claimed.
+    pub shares_database: bool,
     /// How long answers that are passed on may run after the server begins to stop, in milliseconds.
     pub passing_grace_milliseconds: u64,
 }
@@ -92,7 +95,10 @@ struct RunningAnswer {
 impl Driver {
     /// A driver that lists the open jobs as soon as it runs. `poll` has the waker of the responders' port.
     pub(crate) fn new(workers: Workers, poll: Poll, model: Model, clock: Clock) -> Driver {
-        let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some(), &workers.memory);
+        let limits = SchedulerLimits {
+            relist_milliseconds: model.shares_database.then_some(RESPONDER_RELIST_MILLISECONDS),
+            ..SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some(), &workers.memory)
+        };
         let port = Arc::clone(&workers.replies.responders);
         Driver {
             scheduler: Scheduler::new(limits),
@@ -268,6 +274,7 @@ impl Driver {
         let job_id = job.key;
         let mut answer = Answer::new(job, upstream, Random::new(self.random.next_u64()));
         answer.set_clock(self.clock.now());
+        let answer = if self.model.shares_database { answer.claiming() } else { answer };
         let id = self.insert(Task::Answer(answer));
         self.jobs.insert(job_id, id);
     }

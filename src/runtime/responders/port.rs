@@ -4,7 +4,7 @@
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS, SHARE_TAKEN};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::completion_error::CompletionError;
 use crate::domain::event::Event;
@@ -63,7 +63,7 @@ impl StoreReply {
         }
     }
 
-    /// Whether the store could do it later.
+    /// What the rejection of a command or a query means for an answer.
     fn rejected<T>(self) -> StoreResult<T> {
         let rejection = match self {
             StoreReply::CommandResult(result) => result.result.err(),
@@ -72,6 +72,7 @@ impl StoreReply {
         };
         match rejection {
             Some(Rejection::Unavailable | Rejection::Database) => StoreResult::Unavailable,
+            Some(rejection) if rejection == SHARE_TAKEN => StoreResult::ShareTaken,
             _ => StoreResult::Closed,
         }
     }

@@ -188,7 +188,7 @@ CREATE TABLE answer_jobs (
     is_first BIGINT NOT NULL,
     claimed_by BIGINT
 );
-CREATE INDEX answer_jobs_claimed ON answer_jobs (claimed_by) WHERE claimed_by IS NOT NULL;
+CREATE INDEX answer_jobs_claimed ON answer_jobs (\"user\") WHERE claimed_by IS NOT NULL;
 CREATE INDEX answer_jobs_conversation ON answer_jobs (conversation, number);
 CREATE INDEX answer_jobs_first ON answer_jobs ((responder = 'openai' AND is_begun = 0), \"user\", number) WHERE is_first = 1;
 CREATE TABLE answers (

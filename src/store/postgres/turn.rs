@@ -14,6 +14,7 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::number;
 use crate::store::sql::{EngineError, OptionalRow, Row, SqlConnection, SqlResult, params};
+use crate::store::tables::answer_jobs;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -215,8 +216,10 @@ impl Turns {
     /// Gives the lease back, so that others need not wait for its end.
     pub(crate) fn end(&mut self, db: &SqlConnection) -> SqlResult<()> {
         self.begin(db)?;
+        if let Some(instance) = self.instance {
+            answer_jobs::release(db, instance)?;
+        }
         let instance = self.instance.map(|instance| instance.0);
-        db.run(RELEASE, params![instance])?;
         db.run(END, params![self.turn, instance])?;
         db.commit()
     }
@@ -287,7 +290,7 @@ impl Turns {
             for id in statement.query_map(params![instance], |row| row.get::<i64>(0))? {
                 let id = id?;
                 log::warn!("the lease of instance {id} has expired: its answers are taken over");
-                db.run(RELEASE, [id])?;
+                answer_jobs::release(db, InstanceId(id))?;
             }
         }
         Ok(())
@@ -401,7 +404,6 @@ const EXPIRE: &str = "
     UPDATE instances SET is_expired = 1
     WHERE is_expired = 0 AND alive_until < clock_timestamp() AND id IS DISTINCT FROM ?1
     RETURNING id";
-const RELEASE: &str = "UPDATE answer_jobs SET claimed_by = NULL WHERE claimed_by = ?1";
 const IS_SERVED: &str =
     "SELECT 1 FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
 const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1";

@@ -3,7 +3,7 @@
 
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::history::History;
-use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
+use crate::domain::id::{EventNumber, IdKey, InstanceId, UserId, WorkspaceId};
 use crate::domain::page::{Page, Pagination};
 use crate::domain::query::{QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
@@ -31,16 +31,16 @@ use std::ops::ControlFlow;
 type StepResult<E> = Result<ControlFlow<QueryResult, QueryProgress>, E>;
 
 /// Executes a step of a query in one read transaction. After an error of SQLite, the position of the response is
-/// `known`.
+/// `known`. `instance` is that of the writer.
 pub(crate) fn step(
     db: &SqlConnection,
     ids: &IdKey,
     pending: PendingQuery,
     limits: ReadLimits,
-    known: EventNumber,
+    (known, instance): (EventNumber, Option<InstanceId>),
 ) -> QueryStep {
     let PendingQuery { query, position: first, progress } = pending;
-    let snapshot = ReadTransaction { db, ids, caller: &query.caller, list_bytes_max: limits.list_bytes_max };
+    let snapshot = ReadTransaction { db, ids, caller: &query.caller, list_bytes_max: limits.list_bytes_max, instance };
     let (position, found) = match snapshot.read(&query.kind, progress, limits.rows_max) {
         Ok((position, found)) => (first.unwrap_or(position), found),
         Err(error) => {
@@ -118,7 +118,8 @@ impl ReadTransaction<'_> {
                 self.answer_page(*conversation, *message, *from, *bytes_max)?
             }
             QueryKind::Jobs { class, range, per_user, limit } => {
-                QueryResult::Jobs(answer_jobs::page(self.db, self.ids, *class, *range, *per_user, *limit)?)
+                let database = (self.db, self.ids);
+                QueryResult::Jobs(answer_jobs::page(database, self.instance, *class, *range, *per_user, *limit)?)
             }
             QueryKind::History { job, limit, bytes_max } => {
                 let bytes_max = (*bytes_max).min(self.list_bytes_max);

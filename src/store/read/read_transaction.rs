@@ -1,7 +1,7 @@
 //! A read transaction, and what the caller of a query may see in it.
 
 use crate::domain::command::{ApiVariant, ConversationRef};
-use crate::domain::id::{IdKey, UserId, WorkspaceId};
+use crate::domain::id::{IdKey, InstanceId, UserId, WorkspaceId};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
@@ -27,6 +27,8 @@ pub(crate) struct ReadTransaction<'a> {
     pub caller: &'a UserId,
     /// As in [`ReadLimits`].
     pub list_bytes_max: usize,
+    /// The instance of the writer, if several may use the database.
+    pub instance: Option<InstanceId>,
 }
 
 impl ReadTransaction<'_> {

@@ -1,7 +1,7 @@
 //! A connection that executes queries. Any number of readers work in parallel with the writer.
 
 use crate::base::memory_plan::MemoryPlan;
-use crate::domain::id::{EventNumber, IdKey, UserId};
+use crate::domain::id::{EventNumber, IdKey, InstanceId, UserId};
 use crate::domain::result::Rejection;
 #[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
@@ -18,12 +18,32 @@ use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::tables::journal_head;
 use crate::store::tables::users::{self, PasswordRecord};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The instance as which a writer writes, for its readers. It changes when its lease has expired.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WriterInstance(Arc<AtomicI64>);
+
+impl WriterInstance {
+    /// No instance has this id.
+    const NONE: i64 = 0;
+
+    pub(crate) fn set(&self, instance: Option<InstanceId>) {
+        self.0.store(instance.map_or(WriterInstance::NONE, |instance| instance.0), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<InstanceId> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|id| *id != WriterInstance::NONE).map(InstanceId)
+    }
+}
 
 /// Executes queries on a read-only connection of its own.
 pub struct Reader {
     db: SqlConnection,
     ids: IdKey,
     limits: ReadLimits,
+    instance: WriterInstance,
     /// The newest position of a response.
     position: EventNumber,
 }
@@ -40,12 +60,18 @@ impl Reader {
     /// A reader on an open connection, within these budgets of memory.
     pub(crate) fn new((db, meta): (SqlConnection, DatabaseMeta), rows_max: usize, memory: &MemoryPlan) -> Reader {
         let limits = ReadLimits { rows_max, list_bytes_max: memory.list_bytes_max() };
-        Reader { db, ids: meta.ids, limits, position: EventNumber::default() }
+        Reader { db, ids: meta.ids, limits, instance: WriterInstance::default(), position: EventNumber::default() }
+    }
+
+    /// This reader for the process of the writer that has this instance.
+    pub(crate) fn beside(self, instance: WriterInstance) -> Reader {
+        Reader { instance, ..self }
     }
 
     /// Executes a step of a query in one short read transaction.
     pub fn step(&mut self, pending: PendingQuery) -> QueryStep {
-        let step = queries::step(&self.db, &self.ids, pending, self.limits, self.position);
+        let known = (self.position, self.instance.get());
+        let step = queries::step(&self.db, &self.ids, pending, self.limits, known);
         if let QueryStep::Done(response) = &step {
             self.position = self.position.max(response.position);
         }

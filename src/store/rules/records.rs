@@ -4,7 +4,7 @@ use crate::base::time::WallTime;
 use crate::domain::answer_job::{JobId, UserKey};
 use crate::domain::command::ApiVariant;
 use crate::domain::event::EventKind;
-use crate::domain::id::{ConversationId, EventNumber, RESPONDER_PREFIX, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, InstanceId, RESPONDER_PREFIX, UserId, WorkspaceId};
 use crate::domain::model::{Message, Status, UserStatus, Workspace};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
@@ -275,6 +275,10 @@ pub(crate) struct OpenJob {
     pub is_begun: bool,
     /// The user for whom the answer counts.
     pub user: UserKey,
+    /// Whether no job of the conversation is older.
+    pub is_first: bool,
+    /// The instance that answers; `None` if there is none, or if only one instance uses the database.
+    pub claimed_by: Option<InstanceId>,
 }
 
 /// A job to insert.

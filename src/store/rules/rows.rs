@@ -3,9 +3,9 @@
 //! The rules access the tables only through [`Rows`], which an engine implements.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, JobId};
+use crate::domain::answer_job::{AnswerJob, JobId, UserKey};
 use crate::domain::command::Idempotency;
-use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, InstanceId, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
 use crate::domain::usage::Day;
@@ -141,6 +141,10 @@ pub(crate) trait Rows {
     fn job_of_message(&self, message: EventNumber) -> RowResult<Option<JobId>>;
     /// The last open jobs of a conversation through `through`, in descending order.
     fn last_jobs(&self, conversation: EventNumber, through: JobId, limit: usize) -> RowResult<Vec<JobId>>;
+    /// The number of jobs of a user that instances have claimed.
+    fn claimed_jobs(&self, user: UserKey) -> RowResult<u32>;
+    /// Reserves a job for an instance.
+    fn claim_answer_job(&self, key: JobId, instance: InstanceId) -> RowResult<()>;
     /// Stores the number and time of the answer's message in its job, and whether the message has a row.
     fn set_job_answer(&self, key: JobId, answer: (EventNumber, WallTime), is_begun: bool) -> RowResult<()>;
     /// Closes a job, if it is open. Returns the job that is now the first of the conversation, if another was.

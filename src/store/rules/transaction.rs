@@ -8,7 +8,7 @@ use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
-use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
+use crate::domain::id::{ConversationId, EventNumber, IdKey, InstanceId, UserId};
 use crate::domain::model::UserStatus;
 use crate::domain::started_answer::AnswerStarted;
 use crate::store::rules::age::AgeTime;
@@ -43,6 +43,8 @@ pub(crate) struct Transaction<'a, R> {
     /// Answers that the transaction started and did not end.
     pub started: Vec<AnswerStarted>,
     pub token_rules_changed: bool,
+    /// The instance that writes, if several may use the database.
+    pub instance: Option<InstanceId>,
     /// The weight of the expiring events that were inserted, in bytes.
     pub event_bytes: u64,
     /// Rows of participants, events and recipients that were written or deleted.
@@ -112,6 +114,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             queued: Vec::new(),
             started: Vec::new(),
             token_rules_changed: false,
+            instance: None,
             event_bytes: 0,
             rows_changed: 0,
             head_stored: head,

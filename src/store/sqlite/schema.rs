@@ -12,8 +12,10 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] =
-    &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10, VERSION_11, VERSION_12];
+const MIGRATIONS: &[&str] = &[
+    VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10, VERSION_11, VERSION_12,
+    VERSION_13,
+];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -431,6 +433,9 @@ CREATE VIRTUAL TABLE search_index USING fts5 (
 INSERT INTO search_index (search_index, rank) VALUES ('automerge', 0), ('crisismerge', 64), ('hashsize', 262144);
 CREATE VIRTUAL TABLE search_words USING fts5vocab (search_index, instance);
 ";
+
+// `answer_jobs.claimed_by` is for databases that several instances use; here it is always NULL.
+const VERSION_13: &str = "ALTER TABLE answer_jobs ADD COLUMN claimed_by INTEGER;";
 
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]

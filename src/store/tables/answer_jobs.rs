@@ -2,12 +2,13 @@
 //!
 //! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. `is_first` is set
 //! for the oldest job of each conversation and for no other. An answer has the status `streaming` exactly while its job is
-//! open and `is_begun`, and no event publishes it before.
+//! open and `is_begun`, and no event publishes it before. `claimed_by` is the instance that has a model answer, if several instances
+//! may use the database.
 
 use crate::base::limits::JOBS_EXAMINED_MAX;
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage, JobRange, UserJobPage, UserKey};
-use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, IdKey, InstanceId, MessageId, UserId, WorkspaceId};
 use crate::domain::responder::ResponderKind;
 use crate::store::rules::records::{NewJobRow, OpenJob};
 use crate::store::sql::values::{number, sql};
@@ -38,6 +39,8 @@ pub(crate) fn find(db: &SqlConnection, key: JobId) -> SqlResult<Option<OpenJob>>
                 },
                 is_begun: row.get(6)?,
                 user: UserKey(row.get(7)?),
+                is_first: row.get(9)?,
+                claimed_by: row.get::<Option<i64>>(10)?.map(InstanceId),
             })
         })
         .optional()
@@ -59,6 +62,22 @@ pub(crate) fn last_of_conversation(
     let rows =
         statement.query_map([sql(conversation), sql(through.0), limit as i64], |row| Ok(JobId(number(row.get(0)?))))?;
     rows.collect()
+}
+
+/// The number of jobs of a user that instances have claimed.
+pub(crate) fn claimed_of_user(db: &SqlConnection, user: UserKey) -> SqlResult<u32> {
+    db.prepare_cached(CLAIMED_OF_USER)?.query_row([user.0], |row| Ok(row.get::<i64>(0)? as u32))
+}
+
+/// Reserves a job for an instance.
+pub(crate) fn claim(db: &SqlConnection, key: JobId, instance: InstanceId) -> SqlResult<()> {
+    db.prepare_cached(CLAIM)?.run([sql(key.0), instance.0])
+}
+
+/// Gives back the jobs of an instance, so that others find them.
+#[cfg(feature = "cluster")]
+pub(crate) fn release(db: &SqlConnection, instance: InstanceId) -> SqlResult<()> {
+    db.run(RELEASE, [instance.0])
 }
 
 /// Stores the number and time of the answer's message, and whether the message has a row.
@@ -87,21 +106,22 @@ pub(crate) fn delete_through(db: &SqlConnection, conversation: i64, last: i64) -
     db.prepare_cached(DELETE_THROUGH)?.run([conversation, last])
 }
 
-/// Jobs that are the first of their conversations: at most `per_user` of each user, and none of further users once there are
-/// `limit`. At most [`JOBS_EXAMINED_MAX`] rows are read.
+/// Jobs that are the first of their conversations and that no instance but `instance` has claimed: at most `per_user` of each user,
+/// and none of further users once there are `limit`. At most [`JOBS_EXAMINED_MAX`] rows are read.
 pub(crate) fn page(
-    db: &SqlConnection,
-    ids: &IdKey,
+    (db, ids): (&SqlConnection, &IdKey),
+    instance: Option<InstanceId>,
     class: JobClass,
     range: JobRange,
     per_user: u32,
     limit: u32,
 ) -> SqlResult<JobPage> {
+    let instance = instance.map(|instance| instance.0);
     let is_model = class == JobClass::Model;
     let mut page = JobPage { users: Vec::new(), is_last: true };
     let (mut after, mut next) = match range {
         JobRange::User { user, after } => (after, Some(user)),
-        JobRange::UsersAfter(user) => (JobId::default(), user_after(db, is_model, user)?),
+        JobRange::UsersAfter(user) => (JobId::default(), user_after(db, instance, is_model, user)?),
     };
     let (mut jobs, mut examined) = (0, 0);
     while let Some(user) = next {
@@ -111,7 +131,7 @@ pub(crate) fn page(
         }
         let mut found = UserJobPage { user, jobs: Vec::new(), through: None };
         let mut statement = db.prepare_cached(FIRST_OF_USER)?;
-        let mut rows = statement.query(params![is_model, user.0, sql(after.0)])?;
+        let mut rows = statement.query(params![is_model, user.0, sql(after.0), instance])?;
         let mut last = after;
         while let Some(row) = rows.next()? {
             if found.jobs.len() >= per_user as usize || examined >= JOBS_EXAMINED_MAX {
@@ -126,15 +146,17 @@ pub(crate) fn page(
         page.users.push(found);
         next = match range {
             JobRange::User { .. } => None,
-            JobRange::UsersAfter(_) => user_after(db, is_model, user)?,
+            JobRange::UsersAfter(_) => user_after(db, instance, is_model, user)?,
         };
         after = JobId::default();
     }
     Ok(page)
 }
 
-fn user_after(db: &SqlConnection, is_model: bool, user: UserKey) -> SqlResult<Option<UserKey>> {
-    db.prepare_cached(NEXT_USER)?.query_row(params![is_model, user.0], |row| Ok(UserKey(row.get(0)?))).optional()
+fn user_after(db: &SqlConnection, instance: Option<i64>, is_model: bool, user: UserKey) -> SqlResult<Option<UserKey>> {
+    db.prepare_cached(NEXT_USER)?
+        .query_row(params![is_model, user.0, instance], |row| Ok(UserKey(row.get(0)?)))
+        .optional()
 }
 
 /// The job in a row of [`JOB`] or [`FIRST_OF_USER`]; `None` if its conversation is deleted.
@@ -171,7 +193,8 @@ pub(crate) const INSERT: &str = "
     FROM messages m WHERE m.number = ?2
     RETURNING is_first";
 pub(crate) const FIND: &str = "
-    SELECT c.number, m.created_at, m.correlation_id, j.responder, j.answer, j.answer_at, j.is_begun, j.user, m.number
+    SELECT c.number, m.created_at, m.correlation_id, j.responder, j.answer, j.answer_at, j.is_begun, j.user, m.number,
+        j.is_first, j.claimed_by
     FROM answer_jobs j
     CROSS JOIN messages m ON m.number = j.message
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
@@ -180,6 +203,14 @@ pub(crate) const FIND: &str = "
 pub(crate) const OF_MESSAGE: &str = "SELECT number FROM answer_jobs WHERE message = ?1";
 pub(crate) const LAST_OF_CONVERSATION: &str = "
     SELECT number FROM answer_jobs WHERE conversation = ?1 AND number <= ?2 ORDER BY number DESC LIMIT ?3";
+pub(crate) const CLAIMED_OF_USER: &str = "
+    SELECT count(*) FROM answer_jobs j
+    CROSS JOIN conversations c ON c.number = j.conversation AND c.deleted IS NULL
+    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+    WHERE j.user = ?1 AND j.claimed_by IS NOT NULL";
+pub(crate) const CLAIM: &str = "UPDATE answer_jobs SET claimed_by = ?2 WHERE number = ?1";
+#[cfg(feature = "cluster")]
+const RELEASE: &str = "UPDATE answer_jobs SET claimed_by = NULL WHERE claimed_by = ?1";
 pub(crate) const SET_ANSWER: &str =
     "UPDATE answer_jobs SET answer = ?2, answer_at = ?3, is_begun = ?4 WHERE number = ?1";
 pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE number = ?1 RETURNING conversation, is_first";
@@ -191,7 +222,9 @@ pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_jobs WHERE message I
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const NEXT_USER: &str = "
     SELECT user FROM answer_jobs
-    WHERE is_first = 1 AND (responder = 'openai' AND is_begun = 0) = ?1 AND user > ?2 ORDER BY user LIMIT 1";
+    WHERE is_first = 1 AND (responder = 'openai' AND is_begun = 0) = ?1 AND user > ?2
+        AND (claimed_by IS NULL OR claimed_by = ?3)
+    ORDER BY user LIMIT 1";
 macro_rules! select_jobs {
     () => {
         "
@@ -210,5 +243,6 @@ pub(crate) const JOB: &str = concat!(select_jobs!(), "WHERE j.number = ?1");
 pub(crate) const FIRST_OF_USER: &str = concat!(
     select_jobs!(),
     "WHERE j.is_first = 1 AND (j.responder = 'openai' AND j.is_begun = 0) = ?1 AND j.user = ?2 AND j.number > ?3
+        AND (j.claimed_by IS NULL OR j.claimed_by = ?4)
     ORDER BY j.number"
 );

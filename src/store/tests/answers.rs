@@ -16,8 +16,12 @@ use crate::store::ResponderRules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) fn open_answered(path: &Path) -> Writer {
-    let responders =
-        ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo], models: Vec::new() };
+    let responders = ResponderRules {
+        default: ResponderKind::Echo,
+        allowed: vec![ResponderKind::Echo],
+        models: Vec::new(),
+        answers_per_user_max: 2,
+    };
     let config = StoreConfig { responders, ..StoreConfig::new(support::database_at(path)) };
     Writer::open(&config).unwrap()
 }
@@ -45,10 +49,14 @@ pub(crate) fn finish(job: JobId) -> Command {
     )
 }
 
-pub(crate) fn open_jobs(writer: &mut Writer) -> Vec<AnswerJob> {
+pub(crate) fn open_jobs(writer: &Writer) -> Vec<AnswerJob> {
+    open_jobs_of(writer, JobClass::Immediate)
+}
+
+pub(crate) fn open_jobs_of(writer: &Writer, class: JobClass) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let range = JobRange::UsersAfter(UserKey(0));
-    let kind = QueryKind::Jobs { class: JobClass::Immediate, range, per_user: 100, limit: 100 };
+    let kind = QueryKind::Jobs { class, range, per_user: 100, limit: 100 };
     let response = execute(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match response.result.unwrap() {
         QueryResult::Jobs(page) => page.users.into_iter().flat_map(|user| user.jobs).collect(),
@@ -114,6 +122,7 @@ fn deleted_answers_leave_no_rows() {
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(conversation), "x"));
     let job = writer.commit_batch(&[asked], NOW).jobs.remove(0);
+    writer.claim_open_jobs();
     let started = writer.commit_batch(&[begin(job.key)], NOW).started[0].message_id;
     writer.commit_batch(&[finish(job.key)], NOW);
     let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
@@ -130,6 +139,7 @@ fn deleted_answers_leave_no_rows() {
     let committed = writer.commit_batch(&batch, NOW);
     assert_eq!(committed.jobs.len(), 1, "the others wait behind it");
     let [first, second] = [7, 8].map(|n: usize| JobId(committed.events[n].number));
+    writer.claim_open_jobs();
     writer.commit_batch(&[begin(first), finish(second)], NOW);
     done(
         &mut writer,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod answers;
+mod claims;
 mod faults;
 #[cfg(feature = "cluster")]
 mod instances;
@@ -110,8 +111,9 @@ fn limits(rows_max: usize) -> ReadLimits {
 /// Executes a query in steps that examine about `rows_max` rows each. Returns the response and the number of steps.
 fn execute_in_steps(writer: &Writer, query: &Query, rows_max: usize) -> (QueryResponse, usize) {
     let mut pending = PendingQuery::new(query.clone());
+    let known = (writer.position(), writer.connection.instance());
     for steps in 1.. {
-        match queries::step(&writer.connection.db, &writer.meta.ids, pending, limits(rows_max), writer.position()) {
+        match queries::step(&writer.connection.db, &writer.meta.ids, pending, limits(rows_max), known) {
             QueryStep::Done(response) => return (response, steps),
             QueryStep::More(more) => pending = more,
         }

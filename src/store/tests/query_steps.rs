@@ -104,7 +104,7 @@ impl CrowdedStore {
         let (mut pending, mut most) = (PendingQuery::new(query(user, kind.clone())), 0);
         instructions_since_last_call(db.sqlite());
         loop {
-            let step = queries::step(db, &self.writer.meta.ids, pending, limits(rows_max), EventNumber(0));
+            let step = queries::step(db, &self.writer.meta.ids, pending, limits(rows_max), (EventNumber(0), None));
             most = most.max(instructions_since_last_call(db.sqlite()));
             match step {
                 QueryStep::Done(response) => return (response, most),
@@ -225,7 +225,13 @@ fn the_last_changed_conversations_are_found_at_every_offset() {
 fn access_is_checked_in_each_step() {
     let mut crowded = CrowdedStore::new(20);
     let run = |crowded: &CrowdedStore, pending| {
-        queries::step(&crowded.writer.connection.db, &crowded.writer.meta.ids, pending, limits(8), EventNumber(0))
+        queries::step(
+            &crowded.writer.connection.db,
+            &crowded.writer.meta.ids,
+            pending,
+            limits(8),
+            (EventNumber(0), None),
+        )
     };
     let pagination = Pagination { limit: 100, offset: 0 };
     let kind = QueryKind::ConversationViews { pagination, with_messages: false };

@@ -249,6 +249,7 @@ fn an_answer_is_found_once_it_is_published_whenever_it_began() {
     let mut writer = open_answered(&directory.file("a.db"));
     let (_, job) = post_message(&mut writer, "ann", ConversationRef::Default, "question");
     let job = job.unwrap();
+    writer.claim_open_jobs();
     writer.commit_batch(&[begin(job)], NOW);
     post_message(&mut writer, "ann", ConversationRef::Default, "later");
     index_all(&mut writer);
@@ -355,7 +356,7 @@ fn a_message_that_is_edited_during_a_search_is_found_only_if_it_matches() {
                 index_all(&mut writer);
             }
             let (db, ids) = (&writer.connection.db, &writer.meta.ids);
-            match queries::step(db, ids, pending, limits(7), writer.position()) {
+            match queries::step(db, ids, pending, limits(7), (writer.position(), None)) {
                 QueryStep::More(more) => pending = more,
                 QueryStep::Done(response) => {
                     let QueryResult::Search(page) = response.result.unwrap() else { panic!() };

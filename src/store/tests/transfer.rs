@@ -21,9 +21,11 @@ fn answers_of_every_state_are_exported_and_imported() {
     let conversation = add_conversation(&mut writer, "ann", workspace, &["ben"]);
     let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(conversation), text)));
     let jobs: Vec<JobId> = writer.commit_batch(&asked, NOW).events.iter().map(|event| JobId(event.number)).collect();
+    writer.claim_open_jobs();
     writer.commit_batch(&[begin(jobs[0])], NOW);
     // Another event comes first, so that the number of the publication does not follow the number of the answer.
     done(&mut writer, "ann", post(ConversationRef::Default, "elsewhere"));
+    writer.claim_open_jobs();
     writer.commit_batch(&[finish(jobs[0]), begin(jobs[1])], NOW);
     let before = exported(&from);
     for part in ["\"published\":{\"number\":", "\"status\":\"streaming\"", "\"responder\":\"echo\"", "\"reply_to\":"] {

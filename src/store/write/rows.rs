@@ -2,9 +2,9 @@
 //! connection is open.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, JobId};
+use crate::domain::answer_job::{AnswerJob, JobId, UserKey};
 use crate::domain::command::Idempotency;
-use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, IdKey, InstanceId, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
 use crate::domain::usage::Day;
@@ -216,6 +216,14 @@ impl Rows for TableRows<'_> {
 
     fn last_jobs(&self, conversation: EventNumber, through: JobId, limit: usize) -> RowResult<Vec<JobId>> {
         answer_jobs::last_of_conversation(self.db, conversation, through, limit)
+    }
+
+    fn claimed_jobs(&self, user: UserKey) -> RowResult<u32> {
+        answer_jobs::claimed_of_user(self.db, user)
+    }
+
+    fn claim_answer_job(&self, key: JobId, instance: InstanceId) -> RowResult<()> {
+        answer_jobs::claim(self.db, key, instance)
     }
 
     fn set_job_answer(&self, key: JobId, answer: (EventNumber, WallTime), is_begun: bool) -> RowResult<()> {

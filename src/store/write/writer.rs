@@ -23,7 +23,7 @@ use crate::store::config::StoreConfig;
 use crate::store::error::{Abort, OpenError, rejection_of};
 #[cfg(feature = "cluster")]
 use crate::store::postgres::address::Address;
-use crate::store::read::reader::Reader;
+use crate::store::read::reader::{Reader, WriterInstance};
 use crate::store::rules::age::AgeClock;
 use crate::store::rules::records::JournalHead;
 use crate::store::rules::transaction::Transaction;
@@ -53,6 +53,8 @@ pub struct Writer {
     pub(crate) cache: WriterCache,
     pub(crate) head: JournalHead,
     age: AgeClock,
+    /// For the readers, what [`WriteConnection::instance`] says.
+    instance: WriterInstance,
     /// The last [`WriteConnection::external_version`] that `cache` includes.
     external_version: i64,
     /// The last one that [`Writer::poll_external_writes`] reported.
@@ -147,6 +149,8 @@ impl Writer {
         );
         let (maintenance, age) = (Maintenance::new(config.retention), AgeClock::new(head.age));
         let (memory, query_rows_max) = (config.memory, config.query_rows_max);
+        let instance = WriterInstance::default();
+        instance.set(connection.instance());
         Ok(Writer {
             connection,
             temporary,
@@ -154,6 +158,7 @@ impl Writer {
             cache,
             head,
             age,
+            instance,
             external_version,
             polled_version: external_version,
             token_rules,
@@ -172,7 +177,8 @@ impl Writer {
     /// # Errors
     /// Fails if the file cannot be opened a second time.
     pub fn open_reader(&self) -> Result<Reader, OpenError> {
-        Ok(Reader::new(self.connection.open_reading()?, self.query_rows_max, &self.memory))
+        let reader = Reader::new(self.connection.open_reading()?, self.query_rows_max, &self.memory);
+        Ok(reader.beside(self.instance.clone()))
     }
 
     /// The first setting by which a database server may lose what it has committed, with its value.
@@ -450,6 +456,16 @@ impl Writer {
         self.connection.db.sqlite_mut()
     }
 
+    /// Claims all open jobs on a server, for tests that continue the answers of an earlier process.
+    #[doc(hidden)]
+    pub fn claim_open_jobs(&mut self) {
+        if let Some(InstanceId(id)) = self.connection.instance() {
+            self.execute_batch(&format!(
+                "UPDATE answer_jobs SET claimed_by = {id} WHERE claimed_by IS DISTINCT FROM {id}"
+            ));
+        }
+    }
+
     /// Executes statements on the writer's own connection, for tests that make a server fail.
     #[doc(hidden)]
     pub fn execute_batch(&mut self, statements: &str) {
@@ -532,6 +548,7 @@ impl Writer {
         let (before, age) = (self.head.number, self.age.at(now.mono).max(self.head.age));
         let rows = TableRows { db: &self.connection.db, ids: &self.meta.ids };
         let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now.wall, age);
+        transaction.instance = self.connection.instance();
         transaction.token_rules_changed = self.may_have_rules;
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
@@ -617,7 +634,9 @@ impl Writer {
     fn begin(&mut self) -> SqlResult<()> {
         self.roll_back_leftover();
         self.cache.event_rates.begin();
-        self.connection.begin()
+        self.connection.begin()?;
+        self.instance.set(self.connection.instance());
+        Ok(())
     }
 
     /// Rolls back a transaction that a failed rollback or a panic left open, with its changes in the cache.

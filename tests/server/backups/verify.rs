@@ -45,11 +45,11 @@ fn verify_names_every_kind_of_damage() {
         ("DELETE FROM conversations", "a row refers to a missing row: participants to conversations"),
         ("DELETE FROM users WHERE oid = 'v'", "a row refers to a missing row: participants to users"),
         (
-            "INSERT INTO answer_jobs VALUES (999999, 999999, 'echo', NULL, NULL, 0, 1, 1, 1)",
+            "INSERT INTO answer_jobs VALUES (999999, 999999, 'echo', NULL, NULL, 0, 1, 1, 1, NULL)",
             "an answer job has no message of a user",
         ),
         (
-            "INSERT INTO answer_jobs SELECT number, number, 'echo', NULL, NULL, 0, sender, conversation, 0 FROM messages WHERE role = 0 LIMIT 1",
+            "INSERT INTO answer_jobs SELECT number, number, 'echo', NULL, NULL, 0, sender, conversation, 0, NULL FROM messages WHERE role = 0 LIMIT 1",
             "an answer job differs from its message, or is marked wrongly",
         ),
         ("INSERT INTO inbox_open VALUES (1, 999999, 999999, x'')", "has a number beyond its watermark: 999999"),

@@ -4,7 +4,7 @@
 use super::planted::{Planted, PlantedScheduler};
 use super::reference::Reference;
 use super::server::{Arrival, ModelConnection, ServerAction};
-use crate::database::RunDatabase;
+use crate::database::{RunDatabase, is_on_server};
 use crate::model::Fault;
 use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_step};
 use cortex_core::internals::responders::{cancel_command, step_command};
@@ -154,6 +154,7 @@ impl AnswerWorld {
             waiting_per_user_max,
             page_jobs: waiting_per_user_max + random.below(4) as usize,
             has_model: true,
+            relist_milliseconds: (is_on_server() || random.below(2) == 0).then_some(1000),
         };
         let running_max = limits.answers_max + limits.steps_max;
         let waiting_max = running_max * waiting_per_user_max + limits.page_jobs + random.below(3) as usize;
@@ -224,8 +225,10 @@ impl AnswerWorld {
             default: ResponderKind::OpenAi,
             allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi],
             models: Vec::new(),
+            answers_per_user_max: self.limits.answers_per_user_max,
         };
         let config = StoreConfig { responders, ..StoreConfig::new(self.database.setting()) };
+        self.database.expire_instances();
         let mut writer = Writer::open(&config).expect("the database opens");
         self.database.opened(&mut writer);
         let reader = writer.open_reader().expect("a reader opens");
@@ -548,6 +551,7 @@ impl AnswerWorld {
                 let id = AnswerId(process.next_answer);
                 process.next_answer += 1;
                 let answer = Answer::new(job.clone(), Arc::clone(&process.upstream), random);
+                let answer = if is_on_server() { answer.claiming() } else { answer };
                 let running = RunningAnswer {
                     job: job.key,
                     answer,

@@ -97,6 +97,7 @@ impl ModelRun {
             AnswerStep::Begin { .. } => !open.is_begun,
             AnswerStep::Append { .. } => open.answer.is_some(),
             AnswerStep::Echo { .. } | AnswerStep::Finish { .. } => true,
+            AnswerStep::Claim => unreachable!("all jobs are claimed"),
         });
         let (Some(open), Ok(Outcome::Answered { message_id, closed })) = (open.filter(|_| fits), result) else {
             assert!(!fits && matches!(result, Err(Rejection::Conflict(_))), "{step:?} {result:?}");
@@ -126,6 +127,7 @@ impl ModelRun {
                 let message = self.model.messages.get_mut(&answer.unwrap()).unwrap().1.as_mut().unwrap();
                 message.content = Content::new_unchecked(format!("{}{text}", message.content.as_str()));
             }
+            AnswerStep::Claim => {}
             AnswerStep::Echo { .. } => unreachable!("it is a finish with the message's text"),
             AnswerStep::Finish { status, text, .. } => {
                 assert_eq!(*message_id, self.end_answer(key, *status, text.as_ref(), events));

@@ -4,7 +4,7 @@ use super::CommandOutcome;
 use crate::base::limits::*;
 use crate::base::text::beginning;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, UserKey};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, SHARE_TAKEN, UserKey};
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::command::{Actor, ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
@@ -231,7 +231,11 @@ impl<R: Rows> Transaction<'_, R> {
         if *caller.id() != job.responder.user_id() {
             return Err(Rejection::Forbidden("the job belongs to another responder").into());
         }
+        if !self.may_take(&job, step) {
+            return Err(CLOSED.into());
+        }
         match step {
+            AnswerStep::Claim => self.claim_job(&job),
             AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
             AnswerStep::Append { text } => self.append_to_answer(caller, &access, &job, text),
             AnswerStep::Echo { metadata, .. } => {
@@ -252,6 +256,32 @@ impl<R: Rows> Transaction<'_, R> {
                 self.finish_answer(caller, &access, &job, end)
             }
         }
+    }
+
+    /// Whether the claim of a job allows a step. Without instances, no job is claimed, and every step is allowed.
+    fn may_take(&self, job: &OpenJob, step: &AnswerStep) -> bool {
+        let is_own = job.claimed_by == self.instance;
+        match step {
+            AnswerStep::Begin { .. } | AnswerStep::Append { .. } => is_own,
+            AnswerStep::Claim | AnswerStep::Echo { .. } | AnswerStep::Finish { .. } => {
+                is_own || job.claimed_by.is_none()
+            }
+        }
+    }
+
+    /// Reserves a job for this instance, within its user's share over all instances. An answer that has begun is not continued.
+    fn claim_job(&mut self, job: &OpenJob) -> CommandOutcome {
+        let instance = self.instance.ok_or(Rejection::Conflict("no other instance uses the database"))?;
+        if !job.is_first || job.is_begun {
+            return Err(CLOSED.into());
+        }
+        if job.claimed_by.is_none() {
+            if self.rows.claimed_jobs(job.user)? >= self.cache.responders.answers_per_user_max {
+                return Err(SHARE_TAKEN.into());
+            }
+            self.rows.claim_answer_job(job.key, instance)?;
+        }
+        Ok((Outcome::Answered { message_id: None, closed: false }, None))
     }
 
     fn start_answer(
@@ -422,7 +452,10 @@ impl<R: Rows> Transaction<'_, R> {
         let through = through.unwrap_or(JobId(self.head.number));
         let (mut closed, mut last) = (Vec::new(), None);
         if let Some(running) = running
-            && let Some(job) = self.rows.answer_job(running.job)?.filter(|job| job.conversation == access.number)
+            && let Some(job) = self.rows.answer_job(running.job)?
+            && job.conversation == access.number
+            // The text of an answer that lost its claim is not that of the job's answer.
+            && job.claimed_by == self.instance
         {
             let end = AnswerEnd {
                 text: running.text.as_ref(),
