@@ -863,14 +863,16 @@ impl AnswerWorld {
             self.turn(|_, job| all || speaking.contains(&job));
             self.pass_time(100);
             let process = self.process();
+            // Jobs may be listed again and again.
+            let is_list =
+                |input: &ResponderInput| matches!(input, ResponderInput::Scheduler(SchedulerInput::JobsListed { .. }));
             let is_quiet = process.answers.is_empty()
-                && process.inputs.is_empty()
+                && process.inputs.iter().all(is_list)
                 && process.commands.is_empty()
-                && process.queries.is_empty()
                 && process.deliveries.is_empty();
             quiet = if is_quiet { quiet + 1 } else { 0 };
-            // Longer than any delay.
-            if quiet > 12 {
+            // Longer than any delay, and than two intervals of lists.
+            if quiet > 24 {
                 break;
             }
         }
