@@ -99,7 +99,8 @@ impl World {
         World::with(config, writer, reader, directory)
     }
 
-    fn with(config: StoreConfig, writer: Writer, reader: Reader, directory: TempDir) -> World {
+    fn with(config: StoreConfig, mut writer: Writer, reader: Reader, directory: TempDir) -> World {
+        writer.claim_open_jobs();
         World {
             config,
             writer: Some(writer),
@@ -163,7 +164,8 @@ impl World {
     }
 
     fn open_again(&mut self) {
-        let writer = Writer::open(&self.config).unwrap();
+        let mut writer = Writer::open(&self.config).unwrap();
+        writer.claim_open_jobs();
         self.reader = Some(writer.open_reader().unwrap());
         self.writer = Some(writer);
     }
