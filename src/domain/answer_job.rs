@@ -4,12 +4,8 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Role, Status};
 use crate::domain::responder::ResponderKind;
-use crate::domain::result::Rejection;
 use crate::domain::usage::TokenUsage;
 use std::sync::Arc;
-
-/// Why a job is not claimed although it is open: so many answers of its user run already, over all instances. It can be claimed later.
-pub(crate) const SHARE_TAKEN: Rejection = Rejection::Conflict("so many answers of the user run already");
 
 /// The `shard` of a `ReplyTo` that leads to the responders instead of to an event loop.
 pub const RESPONDERS: u16 = u16::MAX;
@@ -107,8 +103,8 @@ pub struct UserJobPage {
 /// claimed is closed for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerStep {
-    /// Reserves the job for this instance, before a model is asked, if several instances share the database. [`SHARE_TAKEN`] says
-    /// that it can be claimed later.
+    /// Reserves the job for this instance, before a model is asked, if several instances share the database. `Rejection::SHARE_TAKEN`
+    /// says that it can be claimed later.
     Claim,
     /// Creates the answer's message, with status `streaming`, before the first text is shown. Without text, it only reserves the
     /// message's id, before the first reasoning is shown: the message is created with the first text.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// The id of an instance: one running process among those that serve the same database. It is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct InstanceId(pub i64);
+pub struct InstanceId(pub i64);
 
 /// The number of an event in the journal. Numbers grow in commit order and are never reused. 0 precedes the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

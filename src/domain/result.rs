@@ -143,3 +143,8 @@ pub enum Rejection {
     /// The database failed permanently.
     Database,
 }
+
+impl Rejection {
+    /// A job is not claimed although it is open: so many answers of its user run already, over all instances.
+    pub(crate) const SHARE_TAKEN: Rejection = Rejection::Conflict("so many answers of the user run already");
+}

@@ -100,7 +100,7 @@ impl World {
     }
 
     fn with(config: StoreConfig, mut writer: Writer, reader: Reader, directory: TempDir) -> World {
-        writer.claim_open_jobs();
+        support::claim_open_jobs(&mut writer);
         World {
             config,
             writer: Some(writer),
@@ -165,7 +165,7 @@ impl World {
 
     fn open_again(&mut self) {
         let mut writer = Writer::open(&self.config).unwrap();
-        writer.claim_open_jobs();
+        support::claim_open_jobs(&mut writer);
         self.reader = Some(writer.open_reader().unwrap());
         self.writer = Some(writer);
     }
@@ -175,7 +175,7 @@ impl World {
         self.mono = self.mono.plus_milliseconds(1);
         let now = self.clocks();
         // On a server, only claimed answers are written.
-        self.writer().claim_open_jobs();
+        support::claim_open_jobs(self.writer());
         let before = self.writer().position();
         let mut committed = self.writer().commit_batch(commands, now);
         // A transaction of many rows ends early, and the other commands follow in the next.

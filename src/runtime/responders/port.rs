@@ -4,7 +4,7 @@
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS, SHARE_TAKEN};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::completion_error::CompletionError;
 use crate::domain::event::Event;
@@ -72,7 +72,7 @@ impl StoreReply {
         };
         match rejection {
             Some(Rejection::Unavailable | Rejection::Database) => StoreResult::Unavailable,
-            Some(rejection) if rejection == SHARE_TAKEN => StoreResult::ShareTaken,
+            Some(rejection) if rejection == Rejection::SHARE_TAKEN => StoreResult::ShareTaken,
             _ => StoreResult::Closed,
         }
     }

@@ -64,7 +64,7 @@ impl Reader {
     }
 
     /// This reader for the process of the writer that has this instance.
-    pub(crate) fn beside(self, instance: WriterInstance) -> Reader {
+    pub(crate) fn of_writer(self, instance: WriterInstance) -> Reader {
         Reader { instance, ..self }
     }
 

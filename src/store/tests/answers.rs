@@ -88,7 +88,7 @@ fn uncommitted_jobs_and_answers_are_not_reported() {
     let committed = writer.commit_batch(&batch, NOW);
     let jobs: Vec<&str> = committed.jobs.iter().map(|job| job.user.as_str()).collect();
     assert_eq!(jobs, ["ann", "cyd"]);
-    assert_eq!(open_jobs(&mut writer), committed.jobs);
+    assert_eq!(open_jobs(&writer), committed.jobs);
     writer.check_invariants();
 
     fail_commits(&mut writer, &[0, 1]);
@@ -96,7 +96,7 @@ fn uncommitted_jobs_and_answers_are_not_reported() {
     let committed = writer.commit_batch(&[begin(keys[0]), begin(keys[1])], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Database | Rejection::Unavailable)));
     assert_eq!(committed.started.len(), 1);
-    let started: Vec<Option<MessageId>> = open_jobs(&mut writer).into_iter().map(|job| job.started).collect();
+    let started: Vec<Option<MessageId>> = open_jobs(&writer).into_iter().map(|job| job.started).collect();
     assert_eq!(started, [None, Some(committed.started[0].message_id)]);
     writer.check_invariants();
 
@@ -104,9 +104,9 @@ fn uncommitted_jobs_and_answers_are_not_reported() {
     fail_commits(&mut writer, &[0, 1]);
     assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_err());
     fail_commits(&mut writer, &[]);
-    assert_eq!(open_jobs(&mut writer).len(), 2, "a job stays open until its end is on disk");
+    assert_eq!(open_jobs(&writer).len(), 2, "a job stays open until its end is on disk");
     assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_ok());
-    assert_eq!(open_jobs(&mut writer).len(), 1);
+    assert_eq!(open_jobs(&writer).len(), 1);
     writer.check_invariants();
 }
 
@@ -122,7 +122,7 @@ fn deleted_answers_leave_no_rows() {
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(conversation), "x"));
     let job = writer.commit_batch(&[asked], NOW).jobs.remove(0);
-    writer.claim_open_jobs();
+    support::claim_open_jobs(&mut writer);
     let started = writer.commit_batch(&[begin(job.key)], NOW).started[0].message_id;
     writer.commit_batch(&[finish(job.key)], NOW);
     let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
@@ -139,7 +139,7 @@ fn deleted_answers_leave_no_rows() {
     let committed = writer.commit_batch(&batch, NOW);
     assert_eq!(committed.jobs.len(), 1, "the others wait behind it");
     let [first, second] = [7, 8].map(|n: usize| JobId(committed.events[n].number));
-    writer.claim_open_jobs();
+    support::claim_open_jobs(&mut writer);
     writer.commit_batch(&[begin(first), finish(second)], NOW);
     done(
         &mut writer,

@@ -4,7 +4,7 @@ use super::answers::open_jobs_of;
 use super::support::TempDir;
 use super::*;
 use crate::base::random::Random;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, SHARE_TAKEN};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId};
 use crate::domain::event::{EventBody, EventKind};
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::responder::ResponderKind;
@@ -140,7 +140,7 @@ fn a_job_is_claimed_by_one_instance() {
     assert!(claim(&mut a, job.key).is_ok(), "the outcome of the first claim may be unknown");
     assert_eq!(listed(&a, JobClass::Model), [job.key], "a job that is started again is found");
     assert!(listed(&b, JobClass::Model).is_empty());
-    // The next job of the conversation belongs to nobody.
+    // The next job of the conversation is not claimed.
     take(&mut a, job.key, end(Status::Complete, Some("x"))).unwrap();
     assert_eq!(claim(&mut a, job.key), Err(CLOSED));
     assert_eq!((listed(&a, JobClass::Model), listed(&b, JobClass::Model)), (vec![later], vec![later]));
@@ -156,7 +156,7 @@ fn a_users_share_holds_over_all_instances() {
     claim(&mut a, jobs[0].key).unwrap();
     claim(&mut b, jobs[1].key).unwrap();
     for writer in [&mut a, &mut b] {
-        assert_eq!(claim(writer, jobs[2].key), Err(SHARE_TAKEN));
+        assert_eq!(claim(writer, jobs[2].key), Err(Rejection::SHARE_TAKEN));
     }
     assert!(claim(&mut a, other.key).is_ok(), "the share of another user is free");
     take(&mut b, jobs[1].key, end(Status::Complete, Some("x"))).unwrap();
@@ -196,7 +196,7 @@ fn only_the_instance_that_claimed_a_job_writes_its_answer() {
     take(&mut a, job.key, append("b")).unwrap();
     take(&mut a, job.key, end(Status::Complete, None)).unwrap();
     assert_eq!(ends(&mut b, "ann")[&job.message_id], ["complete ab"]);
-    // A job that nobody claimed is closed by anybody.
+    // Any instance closes a job that is not claimed.
     let job = ask(&mut a, "ann", 1).remove(0);
     take(&mut b, job.key, end(Status::Failed, None)).unwrap();
     assert_eq!(claim(&mut a, job.key), Err(CLOSED));

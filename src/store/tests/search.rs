@@ -249,7 +249,7 @@ fn an_answer_is_found_once_it_is_published_whenever_it_began() {
     let mut writer = open_answered(&directory.file("a.db"));
     let (_, job) = post_message(&mut writer, "ann", ConversationRef::Default, "question");
     let job = job.unwrap();
-    writer.claim_open_jobs();
+    support::claim_open_jobs(&mut writer);
     writer.commit_batch(&[begin(job)], NOW);
     post_message(&mut writer, "ann", ConversationRef::Default, "later");
     index_all(&mut writer);

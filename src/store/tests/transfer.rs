@@ -21,11 +21,11 @@ fn answers_of_every_state_are_exported_and_imported() {
     let conversation = add_conversation(&mut writer, "ann", workspace, &["ben"]);
     let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(conversation), text)));
     let jobs: Vec<JobId> = writer.commit_batch(&asked, NOW).events.iter().map(|event| JobId(event.number)).collect();
-    writer.claim_open_jobs();
+    support::claim_open_jobs(&mut writer);
     writer.commit_batch(&[begin(jobs[0])], NOW);
     // Another event comes first, so that the number of the publication does not follow the number of the answer.
     done(&mut writer, "ann", post(ConversationRef::Default, "elsewhere"));
-    writer.claim_open_jobs();
+    support::claim_open_jobs(&mut writer);
     writer.commit_batch(&[finish(jobs[0]), begin(jobs[1])], NOW);
     let before = exported(&from);
     for part in ["\"published\":{\"number\":", "\"status\":\"streaming\"", "\"responder\":\"echo\"", "\"reply_to\":"] {
@@ -43,7 +43,7 @@ fn answers_of_every_state_are_exported_and_imported() {
     let mut copy = open_answered(&to);
     copy.check_invariants();
     assert_ne!(copy.epoch(), writer.epoch());
-    assert_eq!(open_jobs(&mut copy), open_jobs(&mut writer), "open jobs are imported");
+    assert_eq!(open_jobs(&copy), open_jobs(&writer), "open jobs are imported");
     let messages = |writer: &mut Writer, user: &str| -> Vec<(EventNumber, String)> {
         let events = replay(writer, user);
         let messages =

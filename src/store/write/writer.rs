@@ -178,7 +178,7 @@ impl Writer {
     /// Fails if the file cannot be opened a second time.
     pub fn open_reader(&self) -> Result<Reader, OpenError> {
         let reader = Reader::new(self.connection.open_reading()?, self.query_rows_max, &self.memory);
-        Ok(reader.beside(self.instance.clone()))
+        Ok(reader.of_writer(self.instance.clone()))
     }
 
     /// The first setting by which a database server may lose what it has committed, with its value.
@@ -454,16 +454,6 @@ impl Writer {
     #[doc(hidden)]
     pub fn connection(&mut self) -> &mut rusqlite::Connection {
         self.connection.db.sqlite_mut()
-    }
-
-    /// Claims all open jobs on a server, for tests that continue the answers of an earlier process.
-    #[doc(hidden)]
-    pub fn claim_open_jobs(&mut self) {
-        if let Some(InstanceId(id)) = self.connection.instance() {
-            self.execute_batch(&format!(
-                "UPDATE answer_jobs SET claimed_by = {id} WHERE claimed_by IS DISTINCT FROM {id}"
-            ));
-        }
     }
 
     /// Executes statements on the writer's own connection, for tests that make a server fail.

@@ -4,7 +4,7 @@ use super::CommandOutcome;
 use crate::base::limits::*;
 use crate::base::text::beginning;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, SHARE_TAKEN, UserKey};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, UserKey};
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::command::{Actor, ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
@@ -277,7 +277,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
         if job.claimed_by.is_none() {
             if self.rows.claimed_jobs(job.user)? >= self.cache.responders.answers_per_user_max {
-                return Err(SHARE_TAKEN.into());
+                return Err(Rejection::SHARE_TAKEN.into());
             }
             self.rows.claim_answer_job(job.key, instance)?;
         }
