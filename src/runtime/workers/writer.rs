@@ -50,6 +50,7 @@ pub(crate) fn write(
             logging::flush();
             exit(1);
         }
+        #[cfg(feature = "cluster")]
         if writer.has_new_epoch() {
             log::error!("the journal has a new epoch: ending, so that streams which had lost events get a gap");
             logging::flush();

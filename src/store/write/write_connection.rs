@@ -2,7 +2,9 @@
 
 use crate::base::metrics;
 use crate::domain::health::WriterFault;
-use crate::domain::id::{EventNumber, InstanceId};
+#[cfg(feature = "cluster")]
+use crate::domain::id::EventNumber;
+use crate::domain::id::InstanceId;
 use crate::store::error::{OpenError, fault_of};
 #[cfg(feature = "cluster")]
 use crate::store::postgres::{
@@ -22,6 +24,7 @@ use crate::store::tables::timeline;
 #[cfg(feature = "cluster")]
 use std::path::Path;
 use std::path::PathBuf;
+#[cfg(feature = "cluster")]
 use uuid::Uuid;
 
 /// A connection that writes, and the state of its database.
@@ -223,33 +226,27 @@ impl WriteConnection {
     }
 
     /// Lets the journal continue, in the open transaction, if the server continues from a state that may be older than what this
-    /// process knows: through number `known`. Numbers that may have been assigned are not assigned again. Returns whether events
-    /// are missing.
+    /// process knows: through number `known`. Numbers that may have been assigned are not assigned again. Returns whether the head
+    /// of the journal has changed.
     ///
     /// # Errors
     /// Also fails if no numbers are left.
+    #[cfg(feature = "cluster")]
     pub(crate) fn follow_timeline(&self, known: EventNumber) -> SqlResult<bool> {
-        match &self.engine {
-            WriteEngine::Sqlite(_) => Ok(false),
-            #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(turns, _) => {
-                let Some(new) = turns.new_timeline() else { return Ok(false) };
-                let is_lacking = turns.head().number < known || timeline::skipped_through(&self.db, known)?.is_some();
-                if new.is_first {
-                    let continues = timeline::skip(&self.db, known, new.at)?;
-                    let continues = continues.ok_or_else(|| EngineError::value(0, "no event numbers are left"))?;
-                    turns.store_timeline(&self.db)?;
-                    log::warn!(
-                        "the database server continues on a new timeline: event numbers continue after {continues}"
-                    );
-                }
-                if is_lacking {
-                    timeline::change_epoch(&self.db)?;
-                    log::error!("the database server lacks acknowledged events, through number {known} at least");
-                }
-                Ok(new.is_first)
-            }
+        let WriteEngine::Postgres(turns, _) = &self.engine else { return Ok(false) };
+        let Some(new) = turns.new_timeline() else { return Ok(false) };
+        let is_lacking = turns.head().number < known || timeline::skipped_through(&self.db, known)?.is_some();
+        if new.is_first {
+            let continues = timeline::skip(&self.db, known, new.at)?;
+            let continues = continues.ok_or_else(|| EngineError::value(0, "no event numbers are left"))?;
+            turns.store_timeline(&self.db)?;
+            log::warn!("the database server continues on a new timeline: event numbers continue after {continues}");
         }
+        if is_lacking {
+            timeline::change_epoch(&self.db)?;
+            log::error!("the database server lacks acknowledged events, through number {known} at least");
+        }
+        Ok(new.is_first)
     }
 
     /// Whether the server continues from another state than before the last transaction.
@@ -262,10 +259,10 @@ impl WriteConnection {
     }
 
     /// Whether the journal has another epoch than `epoch`, with which the process began.
+    #[cfg(feature = "cluster")]
     pub(crate) fn has_new_epoch(&self, epoch: Uuid) -> bool {
         match &self.engine {
             WriteEngine::Sqlite(_) => false,
-            #[cfg(feature = "cluster")]
             WriteEngine::Postgres(turns, _) => !turns.epoch().is_nil() && turns.epoch() != epoch,
         }
     }

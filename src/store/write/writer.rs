@@ -440,6 +440,7 @@ impl Writer {
 
     /// Whether the journal has another epoch than when the process began: the server lacks events that were acknowledged. The process
     /// must end, so that its streams are opened again, and those that had the lost events get a gap.
+    #[cfg(feature = "cluster")]
     pub fn has_new_epoch(&self) -> bool {
         self.connection.has_new_epoch(self.meta.epoch)
     }
@@ -581,16 +582,18 @@ impl Writer {
         let version = self.connection.external_version()?.unwrap_or(UNKNOWN_VERSION);
         let has_external_writes = version != self.external_version || self.connection.has_new_timeline();
         if has_external_writes {
+            #[cfg(feature = "cluster")]
             let known = self.head.number;
             let changes = self.connection.drop_changed(&mut self.cache);
             self.may_have_rules |= changes.token_rules;
             if changes.deletions {
                 self.maintenance.others_deleted();
             }
-            self.head = match self.connection.follow_timeline(known)? {
-                true => journal_head::load(&self.connection.db)?,
-                false => self.connection.head()?,
-            };
+            self.head = self.connection.head()?;
+            #[cfg(feature = "cluster")]
+            if self.connection.follow_timeline(known)? {
+                self.head = journal_head::load(&self.connection.db)?;
+            }
         }
         Ok(BegunTransaction { version, has_external_writes })
     }
