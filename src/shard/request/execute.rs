@@ -52,7 +52,9 @@ impl Shard {
                 let Some(caller) = admitted.caller else {
                     return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
                 };
-                if wanted.filter.conversation.is_none() && wanted.filter.workspace.is_none() {
+                let is_for_all = wanted.filter.conversation.is_none() && wanted.filter.workspace.is_none();
+                // Another process may have assigned a number beyond the position: the snapshot of the query decides.
+                if is_for_all && !self.is_beyond_position(wanted.start) {
                     return self.open_stream(slot, &request_context, &caller, wanted, now);
                 }
                 let kind = QueryKind::StreamAccess(wanted.filter);

@@ -106,7 +106,17 @@ impl Shard {
         }
     }
 
-    /// Opens a stream whose filter the caller may see.
+    /// Whether a stream would start after a number that is beyond the newest known one.
+    pub(in crate::shard) fn is_beyond_position(&self, start: StreamStart) -> bool {
+        matches!(start, StreamStart::After(number) if number > self.newest_number())
+    }
+
+    /// The newest number that the shard knows. It may have read it before it has applied the events.
+    fn newest_number(&self) -> EventNumber {
+        self.shared.streams.position().max(self.fan_out.position())
+    }
+
+    /// Opens a stream whose filter the caller may see. A number that is still beyond the newest one is not of this journal.
     pub(in crate::shard) fn open_stream(
         &mut self,
         slot: u32,
@@ -173,7 +183,7 @@ impl Shard {
             };
             buffer_bytes = reserved;
         }
-        let newest = self.shared.streams.position().max(self.fan_out.position());
+        let newest = self.newest_number();
         // The first heartbeat comes at a random moment of the interval, so that streams opened together do not stay in step.
         let heartbeat_at = now.mono.plus(self.random.below(settings.heartbeat_interval_ms * 1000) + 1);
         let is_chunked = request_context.version == Version::Http11;
