@@ -57,7 +57,8 @@ impl Shard {
         // response.
         self.shared.streams.advance_position(response.position);
         if self.connections.find(to).is_some_and(|conn| conn.is_stream()) {
-            return self.stream_query_finished(slot, response.result, now);
+            let result = response.result.map(|result| (result, response.position));
+            return self.stream_query_finished(slot, result, now);
         }
         let Some(mut pending) = self.take_pending(to) else { return };
         // A change may have ended the token while the request was with a worker.

@@ -97,7 +97,7 @@ impl Shard {
         if let Some((stream, outbox)) = self.connections[slot].stream_mut() {
             let is_current =
                 position >= applied || stream.following().is_some_and(|following| self.live_answers.has(following));
-            if stream.take_answer_page(page, is_current, outbox, now.wall) {
+            if stream.take_answer_page((page, position), is_current, outbox, now.wall) {
                 self.live_answers.push_snapshots(stream, outbox, applied, now.wall);
             }
             self.fill_stream(slot, now);
@@ -301,16 +301,18 @@ impl Shard {
         }
     }
 
-    /// A stream's query has a result: a page of the journal, or one of the answer that it follows.
+    /// A stream's query has a result, and the position of its snapshot: a page of the journal, or one of the answer that it follows.
     pub(in crate::shard) fn stream_query_finished(
         &mut self,
         slot: u32,
-        result: Result<QueryResult, Rejection>,
+        result: Result<(QueryResult, EventNumber), Rejection>,
         now: Now,
     ) {
         match result {
-            Ok(QueryResult::AnswerPage(page)) => self.answer_page_received(slot, Ok(&page), now),
-            Ok(QueryResult::JournalPage(page)) => self.page_received(slot, Ok(page), now),
+            Ok((QueryResult::AnswerPage(page), position)) => {
+                self.answer_page_received(slot, Ok((&page, position)), now);
+            }
+            Ok((QueryResult::JournalPage(page), _)) => self.page_received(slot, Ok(page), now),
             Ok(_) => self.page_received(slot, Err(Rejection::Unavailable), now),
             Err(rejection)
                 if self.connections[slot].stream_mut().is_some_and(|(stream, _)| stream.follows_answer()) =>
@@ -322,13 +324,13 @@ impl Shard {
     }
 
     /// The answer that a stream follows was read again.
-    fn answer_page_received(&mut self, slot: u32, page: Result<&AnswerPage, &Rejection>, now: Now) {
+    fn answer_page_received(&mut self, slot: u32, page: Result<(&AnswerPage, EventNumber), &Rejection>, now: Now) {
         let applied = self.fan_out.position();
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         let is_gone = matches!(page, Err(Rejection::NotFound(_) | Rejection::Forbidden(_)));
         match page {
             _ if stream.take_part() => match page {
-                Ok(page) if stream.supply_end_part(page, outbox) => {}
+                Ok((page, _)) if stream.supply_end_part(page, outbox) => {}
                 Err(_) if !is_gone => stream.part_failed(now.mono),
                 // The answer has changed since its event was begun, so the client resumes before it.
                 _ => return self.close(slot),

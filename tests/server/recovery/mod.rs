@@ -6,6 +6,7 @@ mod life;
 mod long_events;
 mod memory;
 mod missed_access;
+mod other_instance;
 mod overload;
 mod replay;
 mod resume;

@@ -42,6 +42,8 @@ pub(crate) struct FollowedAnswer {
     is_met: bool,
     /// The view of a client of the OpenAI-compatible API, if it is for one.
     pub(super) view: Option<Box<AnswerView>>,
+    /// The position at which the answer was read last. An event through it is older than what was read, and ends nothing.
+    read_at: EventNumber,
     /// While a page was awaited, an event may have come that ends the answer. The page may be older.
     may_have_ended: bool,
 }
@@ -66,6 +68,7 @@ impl FollowedAnswer {
             is_reset,
             is_met: false,
             view: None,
+            read_at: EventNumber::default(),
             may_have_ended: false,
         }
     }
@@ -124,6 +127,9 @@ impl FollowedAnswer {
 
     /// Whether an event ends the answer, or the user's access to it.
     fn is_ended_by(&self, event: &Event) -> bool {
+        if event.number <= self.read_at {
+            return false;
+        }
         let about = event.message_id();
         match event.kind {
             EventKind::Output => match self.message_id {
@@ -248,12 +254,12 @@ impl Subscriber {
         }
     }
 
-    /// Takes a page of the answer. Returns whether the stream became live: queue what the answer in progress has.
+    /// Takes a page of the answer, which was read at `position`. Returns whether the stream became live: queue what the answer in progress has.
     ///
     /// `is_current` is whether the shard has applied no event since the page's snapshot that could have ended the answer.
     pub(crate) fn take_answer_page(
         &mut self,
-        page: &AnswerPage,
+        (page, position): (&AnswerPage, EventNumber),
         is_current: bool,
         outbox: &mut Outbox,
         now: WallTime,
@@ -262,6 +268,7 @@ impl Subscriber {
         self.state = DeliveryState::Behind;
         let Some(following) = self.following.as_deref_mut() else { return false };
         following.message_id = following.message_id.or(page.message_id);
+        following.read_at = position;
         let may_have_ended = std::mem::take(&mut following.may_have_ended);
         let Some(end) = &page.ended else {
             if is_current && !may_have_ended {
