@@ -263,7 +263,7 @@ impl Writer {
             }
         };
         maintenance::report_oldest(&self.connection.db);
-        self.refresh_stats(now.mono);
+        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
         (!events.is_empty()).then(|| Committed {
             before,
             through: self.head.number,
