@@ -3,10 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cluster;
 mod commands;
 mod failures;
 mod instance;
 mod proxy;
+mod scenarios;
+mod traffic;
 mod transfer;
 
 use common::postgres::TestServer;

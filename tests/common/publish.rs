@@ -5,6 +5,7 @@ use super::http::{Client, Response};
 use super::token::token;
 use super::user::text;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub struct Acknowledged {
 pub struct Publisher {
     key: String,
     token: String,
+    /// The servers, of which the first one is asked until it does not accept a message.
+    addresses: VecDeque<SocketAddr>,
     client: Client,
     posted: u64,
     /// The number of responses replayed because the first response was lost.
@@ -43,7 +46,14 @@ impl Publisher {
 
     /// One of several publishers with the same user id, with separate keys.
     pub fn with_keys_of(addr: SocketAddr, user: &str, key: &str) -> Publisher {
-        Publisher { key: key.to_owned(), token: token(user), client: Client::new(addr), posted: 0, replayed: 0 }
+        Publisher::at_any_of(&[addr], user, key)
+    }
+
+    /// A publisher that asks the next of several servers of one database when one does not accept a message.
+    pub fn at_any_of(addresses: &[SocketAddr], user: &str, key: &str) -> Publisher {
+        let client = Client::new(addresses[0]);
+        let addresses = addresses.iter().copied().collect();
+        Publisher { key: key.to_owned(), token: token(user), addresses, client, posted: 0, replayed: 0 }
     }
 
     /// Posts a message until it is acknowledged.
@@ -62,6 +72,10 @@ impl Publisher {
                 Err(_) => {}
             }
             assert!(Instant::now() < end, "{content} is not acknowledged in time");
+            if self.addresses.len() > 1 {
+                self.addresses.rotate_left(1);
+                self.client = Client::new(self.addresses[0]);
+            }
             thread::sleep(Duration::from_millis(5));
         };
         self.replayed += u64::from(response.header("Idempotent-Replayed") == Some("true"));
