@@ -6,6 +6,7 @@ mod common;
 mod cluster;
 mod commands;
 mod failures;
+mod history;
 mod instance;
 mod proxy;
 mod scenarios;

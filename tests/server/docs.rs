@@ -123,16 +123,17 @@ fn every_route_is_listed() {
 
 #[test]
 fn every_dependency_is_listed_with_its_cost() {
-    let rows = table("docs/dependencies.md", "# Dependencies");
-    let listed: BTreeSet<String> = rows.iter().map(|row| bare(&row[0])).collect();
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a crate has a manifest");
-    let needed: BTreeSet<String> = section(&manifest, "[dependencies]", "[")
-        .lines()
-        .filter_map(|line| line.split_once('=').map(|(name, _)| name.trim().to_owned()))
-        .collect();
-    assert!(!needed.is_empty(), "the manifest's dependencies are found");
-    assert_same(&listed, &needed, "dependencies");
-    for row in rows {
+    for (heading, kind) in [("# Dependencies", "[dependencies]"), ("## Only in the tests", "[dev-dependencies]")] {
+        let listed = table("docs/dependencies.md", heading).iter().map(|row| bare(&row[0])).collect();
+        let needed: BTreeSet<String> = section(&manifest, kind, "[")
+            .lines()
+            .filter_map(|line| line.split_once('=').map(|(name, _)| name.trim().to_owned()))
+            .collect();
+        assert!(!needed.is_empty(), "the manifest's dependencies are found");
+        assert_same(&listed, &needed, kind);
+    }
+    for row in table("docs/dependencies.md", "# Dependencies") {
         let name = bare(&row[0]);
         assert_eq!(row[3].parse().ok(), Some(crates_of(&name)), "crates of {name}");
         assert!(!row[1].is_empty() && !row[2].is_empty(), "{name} has its reasons");
