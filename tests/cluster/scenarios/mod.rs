@@ -1,5 +1,6 @@
 //! Scenarios with three instances on one database.
 
+mod answers;
 mod credentials;
 mod faults;
 mod journal;
