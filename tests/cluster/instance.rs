@@ -56,22 +56,25 @@ fn messages_without_an_answer_are_answered_after_a_kill() {
 }
 
 #[test]
-fn a_second_process_waits_and_takes_over_after_a_kill() {
+fn a_second_process_serves_the_same_database_and_continues_after_a_kill() {
     let database = ServerDatabase::create("two");
     let mut server = Server::start(database.options());
     User::new(&server, "ann").say("default", "from the first one");
     let mut second = server.second();
-    server.wait_for_log("waiting for another process to release the database postgres://");
-    assert!(second.listening_by_now().is_none());
+    let addr = second.wait_listening();
+    let mut user = User::at(addr, "ann");
+    let mut stream = user.stream_with("last_event_id=0");
+    user.say("default", "from the second one");
+    User::new(&server, "ann").say("default", "from the first one again");
     // Commands do not wait.
     assert!(printed(server.sandbox(), &["user", "list"], "").contains("ann"));
     server.kill();
-    let addr = second.wait_listening();
-    let mut user = User::at(addr, "ann");
-    user.say("default", "from the second one");
-    let mut stream = user.stream_with("last_event_id=0");
-    let contents = [stream.next_of("input"), stream.next_of("input")].map(|event| event.content().to_owned());
-    assert_eq!(contents, ["from the first one", "from the second one"]);
+    user.say("default", "from the second one again");
+    for content in
+        ["from the first one", "from the second one", "from the first one again", "from the second one again"]
+    {
+        assert_eq!(stream.next_of("input").content(), content);
+    }
 }
 
 #[test]

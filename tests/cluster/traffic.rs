@@ -6,6 +6,7 @@ use crate::common::reader::{Frame, Opening, Reader};
 use crate::common::token::token;
 use crate::common::user::text;
 use crate::common::{DEADLINE, User};
+use crate::printed;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -116,6 +117,7 @@ pub fn run(
     let holes = "SELECT number - (SELECT count(*) FROM (SELECT number FROM state_events UNION SELECT number FROM messages) AS used) \
         FROM journal_head";
     assert_eq!(cluster.database.run(holes), "0", "each number of the journal is that of an event");
+    assert!(printed(cluster.instances[0].sandbox(), &["verify"], "").starts_with("ok: "));
     for instance in 0..cluster.instances.len() {
         let stored = stored(&mut cluster.user(instance, "owner"), &traffic.conversation);
         assert_eq!(stored.len(), acknowledged.len(), "each acknowledged message is stored once");

@@ -47,7 +47,7 @@ fn an_instance_that_stops_in_its_turn_does_not_stop_the_others() {
     let (hits, tries) = (amount(3, 30), amount(40, 400));
     traffic::run(&mut cluster, &writers, &followers, |cluster, traffic| {
         let (mut hits_left, mut longest) = (hits, Duration::ZERO);
-        for _ in 0..tries {
+        for number in 1..=tries {
             thread::sleep(Duration::from_millis(random.below(100)));
             cluster.pause(0);
             thread::sleep(Duration::from_millis(100));
@@ -60,7 +60,7 @@ fn an_instance_that_stops_in_its_turn_does_not_stop_the_others() {
             traffic.wait_for_progress(&[0, 1, 2, 3, 4, 5], STALL_MAX);
             hits_left -= u64::from(is_hit);
             if hits_left == 0 {
-                println!("the others waited for at most {longest:?}");
+                println!("{hits} turns in {number} tries; the others waited for at most {longest:?}");
                 return;
             }
         }
