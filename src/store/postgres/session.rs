@@ -80,6 +80,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Whether the connection is lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.link.borrow().as_ref().is_none_or(|link| link.client.is_closed())
+    }
+
     /// Whether no transaction is open.
     pub(crate) fn is_idle(&self) -> bool {
         !self.has_transaction.get()
@@ -239,8 +244,7 @@ impl Session {
 
     /// Opens a lost session again, unless a transaction was lost with it.
     fn ensure_open(&self) -> Result<(), ServerError> {
-        let is_open = self.link.borrow().as_ref().is_some_and(|link| !link.client.is_closed());
-        if is_open || self.has_transaction.get() { Ok(()) } else { self.connect() }
+        if !self.is_lost() || self.has_transaction.get() { Ok(()) } else { self.connect() }
     }
 
     fn connect(&self) -> Result<(), ServerError> {

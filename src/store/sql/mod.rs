@@ -56,6 +56,15 @@ impl SqlConnection {
         }
     }
 
+    /// Whether the session with a server is lost. The next transaction opens another one.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            SqlConnection::Sqlite(_) => false,
+            #[cfg(feature = "cluster")]
+            SqlConnection::Postgres(session) => session.is_lost(),
+        }
+    }
+
     /// Whether no transaction is open.
     pub(crate) fn is_idle(&self) -> bool {
         match self {

@@ -646,6 +646,10 @@ impl Writer {
         self.cache.clear();
         // A commit into a displaced file has succeeded, and its changes are not shared yet.
         self.forget_version();
+        // The next transaction reads it. A server that does not reply would not do so to this query either.
+        if self.connection.db.is_lost() {
+            return;
+        }
         match journal_head::load(&self.connection.db) {
             Ok(head) if self.connection.is_idle() => self.head = head,
             Ok(_) => {}
