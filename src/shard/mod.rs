@@ -122,6 +122,8 @@ pub struct Shard {
     long_frames: LongFrames,
     live_answers: LiveAnswers,
     answer_statuses: AnswerStatuses,
+    /// Slots of streams that have room for text, which they get once the shard has applied more events.
+    awaiting_text: BTreeSet<u32>,
     random: Random,
     outputs: VecDeque<Output>,
     finished: Vec<FinishedRequest>,
@@ -158,6 +160,7 @@ impl Shard {
             token_rules,
             live_answers: LiveAnswers::default(),
             answer_statuses: AnswerStatuses::new(position),
+            awaiting_text: BTreeSet::new(),
             random,
             outputs: VecDeque::new(),
             finished: Vec::new(),

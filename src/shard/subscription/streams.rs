@@ -250,10 +250,32 @@ impl Shard {
             for change in self.answer_statuses.take_held(share.through) {
                 self.status_received(&change, now);
             }
+            self.push_awaited_text(now);
         }
         for result in share.results {
             self.command_finished(result, now);
         }
+    }
+
+    /// Queues text for the streams that were ahead of the shard and are not any more. The next delta may come much later.
+    fn push_awaited_text(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.awaiting_text) {
+            self.push_lacking_text(slot, now);
+        }
+    }
+
+    /// Queues the text that a stream lacks, if it has room.
+    fn push_lacking_text(&mut self, slot: u32, now: Now) {
+        let Some((stream, outbox)) = self.connections.get_mut(slot).and_then(|conn| conn.stream_mut()) else { return };
+        if !stream.wants_text(outbox) {
+            return;
+        }
+        self.live_answers.push_lacking(stream, outbox, self.fan_out.position(), now.wall);
+        if stream.wants_text(outbox) {
+            self.awaiting_text.insert(slot);
+        }
+        stream.report(&self.fan_out, outbox, now.mono);
+        self.connections.output_queued(slot, now);
     }
 
     fn publish(&mut self, event: &Event, now: Now) {
@@ -417,9 +439,7 @@ impl Shard {
             self.fill_stream(slot, now);
             self.connections.output_queued(slot, now);
         } else if stream.wants_text(outbox) {
-            self.live_answers.push_lacking(stream, outbox, self.fan_out.position(), now.wall);
-            stream.report(&self.fan_out, outbox, now.mono);
-            self.connections.output_queued(slot, now);
+            self.push_lacking_text(slot, now);
         } else {
             stream.report(&self.fan_out, outbox, now.mono);
         }
@@ -470,6 +490,9 @@ impl Shard {
                 self.outputs.push_back(Output::Work(Work::Query(query)));
             }
         }
+        if stream.wants_text(outbox) {
+            self.awaiting_text.insert(slot);
+        }
         stream.report(&self.fan_out, outbox, now.mono);
         self.finish_whole_view(slot, now);
     }
@@ -495,13 +518,14 @@ impl Shard {
         if !self.live_answers.grow(delta) {
             return;
         }
-        let Shard { fan_out, connections, live_answers, .. } = self;
+        let Shard { fan_out, connections, live_answers, awaiting_text, .. } = self;
         let position = fan_out.position();
         live_answers.for_each_stream(delta.message_id, fan_out, |slot, answer| {
-            if let Some((stream, outbox)) = connections[slot].stream_mut()
-                && answer.push_text(stream, outbox, position, Some(delta), now.wall)
-            {
+            let Some((stream, outbox)) = connections[slot].stream_mut() else { return };
+            if answer.push_text(stream, outbox, position, Some(delta), now.wall) {
                 connections.output_queued(slot, now);
+            } else if stream.wants_text(outbox) {
+                awaiting_text.insert(slot);
             }
         });
     }

@@ -6,10 +6,10 @@ use crate::common::sse::{Event as ReceivedEvent, Parser};
 use crate::common::token::{KEY, now as seconds, token};
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
-    AnswerPage, CommitShare, Content, Context, ConversationId, Event, EventBody, EventKind, EventNumber, Input,
-    JournalPage, Keys, MemoryPlan, Message, MessageId, Metadata, MonoTime, Now, Output, Query, QueryKind,
-    QueryResponse, QueryResult, Random, Rejection, Role, Settings, Shard, ShardMessage, Status, UserId, WallTime, Work,
-    WorkspaceId,
+    AnswerPage, AnswerStarted, CommitShare, Content, Context, ConversationId, Event, EventBody, EventKind, EventNumber,
+    Input, JobId, JournalPage, Keys, LiveAnswer, MemoryPlan, Message, MessageId, Metadata, MonoTime, Now, Output,
+    Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Role, Settings, Shard, ShardMessage, Status,
+    UserId, WallTime, Work, WorkspaceId,
 };
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -44,6 +44,8 @@ struct World {
 struct Client {
     user: &'static str,
     slot: u32,
+    /// Whether its stream is of one answer, whose ids are offsets in the text.
+    follows_answer: bool,
     /// The number after which it resumed.
     after: u64,
     parser: Parser,
@@ -99,6 +101,7 @@ impl World {
         self.clients.push(Client {
             user,
             slot,
+            follows_answer: path.starts_with("/conversations/"),
             after,
             parser: Parser::default(),
             head_read: false,
@@ -188,6 +191,19 @@ impl World {
             token_rules: None,
         };
         self.mailbox.push_back(ShardMessage::Committed(share));
+    }
+
+    /// Sends the next event to the shard, which applies it at once.
+    fn apply(&mut self, number: usize, started: Option<AnswerStarted>) {
+        let share = CommitShare {
+            before: EventNumber(number as u64 - 1),
+            through: EventNumber(number as u64),
+            events: self.journal[number - 1..number].into(),
+            results: Vec::new(),
+            started: started.into_iter().collect(),
+            token_rules: None,
+        };
+        self.feed(Input::Message(ShardMessage::Committed(share)));
     }
 
     /// A reader responds to a query, whatever the shard has applied.
@@ -284,7 +300,9 @@ impl Client {
         }
         self.parser.feed(bytes);
         for event in std::mem::take(&mut self.parser.events) {
-            self.check(&event, journal);
+            if !self.follows_answer && event.id.is_some() {
+                self.check(&event, journal);
+            }
             self.received.push(event);
         }
     }
@@ -309,6 +327,12 @@ impl Client {
             assert_eq!(later.next().map(|event| event.number.0), Some(number), "each event once, in order");
         }
         self.complete = Some(number);
+    }
+
+    /// A field of the events of this kind that it has received.
+    fn received(&self, kind: &str, field: &str) -> Vec<&str> {
+        let events = self.received.iter().filter(|event| event.kind() == kind);
+        events.map(|event| event.data["data"][field].as_str().expect("a text")).collect()
     }
 
     /// Checks that it has every event of its user.
@@ -382,24 +406,53 @@ fn an_answer_that_was_replaced_does_not_end_the_stream_of_the_next_one() {
     let result = Ok(QueryResult::AnswerPage(Box::new(page)));
     let response = QueryResponse { to: query.reply_to, position: EventNumber(1), result };
     world.feed(Input::Message(ShardMessage::QueryResponse(response)));
-    for (number, contents) in [(1, &[][..]), (2, &["second"])] {
-        let share = CommitShare {
-            before: EventNumber(number - 1),
-            through: EventNumber(number),
-            events: world.journal[number as usize - 1..number as usize].into(),
-            results: Vec::new(),
-            started: Arc::new([]),
-            token_rules: None,
+    for (number, contents) in [(1, &[][..]), (2, &["second"][..])] {
+        world.apply(number, None);
+        world.write_to(0, usize::MAX);
+        assert_eq!(world.clients[0].received("output", "content"), contents);
+    }
+}
+
+/// A stream that is ahead of its shard gets the text of an answer in progress when the shard has caught up, and not only with
+/// the next delta.
+#[test]
+fn a_stream_that_was_ahead_gets_the_text_without_another_delta() {
+    for shows_before in [true, false] {
+        let mut world = World::new(0);
+        world.journal =
+            (1..3).map(|n| event(n, EventKind::WorkspaceUpdated, &USERS, EventBody::Data("{}".into()))).collect();
+        let live = LiveAnswer::default();
+        let started = AnswerStarted {
+            job: JobId::default(),
+            message_id: MessageId(Uuid::from_u128(5)),
+            reply_to: MessageId(Uuid::from_u128(4)),
+            conversation_id: CONVERSATION,
+            workspace_id: WORKSPACE,
+            recipients: USERS.iter().map(|user| UserId::new_unchecked(*user)).collect(),
+            sender: UserId::new_unchecked("responder:echo"),
+            correlation_id: "c".into(),
+            live: live.clone(),
         };
-        world.feed(Input::Message(ShardMessage::Committed(share)));
-        let mut slices = [IoSlice::new(&[]); 8];
-        let filled = world.shard.outgoing(world.clients[0].slot, &mut slices);
-        let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
-        let text = String::from_utf8(bytes).expect("text");
-        let body = text.split_once("\r\n\r\n").expect("a head").1;
-        let mut parser = Parser::default();
-        parser.feed(body.as_bytes());
-        let outputs: Vec<_> = parser.events.iter().filter(|event| event.kind() == "output").collect();
-        assert_eq!(outputs.iter().map(|event| event.content()).collect::<Vec<_>>(), contents, "{text}");
+        world.apply(1, Some(started));
+        live.append("text");
+        let delta = live.show(MessageId(Uuid::from_u128(5)), true).expect("new text");
+        if shows_before {
+            world.feed(Input::Message(ShardMessage::Delta(delta)));
+        }
+        world.open("ann", "/output/stream?last_event_id=", 2);
+        world.read();
+        world.receive();
+        if !shows_before {
+            world.feed(Input::Message(ShardMessage::Delta(delta)));
+        }
+        world.write_to(0, usize::MAX);
+        assert_eq!(
+            world.clients[0].received("output_snapshot", "text"),
+            [""; 0],
+            "the recipients after event 2 are not known yet"
+        );
+        world.apply(2, None);
+        world.write_to(0, usize::MAX);
+        assert_eq!(world.clients[0].received("output_snapshot", "text"), ["text"]);
     }
 }
