@@ -192,6 +192,27 @@ pub(crate) static COMMITS_FAILED: Counter = Counter::new();
 /// Sessions of stopped instances that this one ended, because they kept the others from their turns.
 #[cfg(feature = "cluster")]
 pub(crate) static TURNS_EVICTED: Counter = Counter::new();
+/// How long the writer waited for its turns.
+#[cfg(feature = "cluster")]
+pub(crate) static TURN_WAIT: Durations = Histogram::new();
+/// Live instances of the database.
+#[cfg(feature = "cluster")]
+pub(crate) static INSTANCES: Gauge = Gauge::new();
+/// Whether this instance does the maintenance for all.
+#[cfg(feature = "cluster")]
+pub(crate) static INSTANCE_LEADS: Gauge = Gauge::new();
+/// Leases of this instance that expired, so that its answers were taken over.
+#[cfg(feature = "cluster")]
+pub(crate) static LEASES_LOST: Counter = Counter::new();
+/// Slices of the journal that were read, because other instances had committed.
+#[cfg(feature = "cluster")]
+pub(crate) static SLICES: Counter = Counter::new();
+/// The events in them.
+#[cfg(feature = "cluster")]
+pub(crate) static SLICE_EVENTS: Counter = Counter::new();
+/// Checks for commits of other instances that failed.
+#[cfg(feature = "cluster")]
+pub(crate) static SLICES_FAILED: Counter = Counter::new();
 /// Commands in the committed transactions.
 pub(crate) static COMMANDS_COMMITTED: Counter = Counter::new();
 /// Commands per transaction.
@@ -226,6 +247,8 @@ pub fn render(text: &mut Exposition) {
     render_connections(text);
     render_streams(text);
     render_store(text);
+    #[cfg(feature = "cluster")]
+    render_cluster(text);
     text.counter("cortex_answers_failed_total", "Answers that failed.", ANSWERS_FAILED.get());
     text.gauge("cortex_answers_waiting", "Messages waiting for their answer.", ANSWERS_WAITING.get());
     text.gauge("cortex_answers_running", "Answers in progress.", ANSWERS_RUNNING.get());
@@ -277,15 +300,26 @@ fn render_streams(text: &mut Exposition) {
     }
 }
 
+#[cfg(feature = "cluster")]
+fn render_cluster(text: &mut Exposition) {
+    text.gauge("cortex_instances", "Live instances of the database.", INSTANCES.get());
+    text.gauge("cortex_instance_leads", "1 while this instance does the maintenance for all.", INSTANCE_LEADS.get());
+    let help = "Leases of this instance that expired, so that its answers were taken over.";
+    text.counter("cortex_leases_lost_total", help, LEASES_LOST.get());
+    text.family("cortex_turn_wait_seconds", "histogram", "Time that the writer waited for its turns.");
+    text.durations("cortex_turn_wait_seconds", &[], &TURN_WAIT);
+    let help = "Sessions of stopped instances that were ended, because they kept the others from their turns.";
+    text.counter("cortex_turns_evicted_total", help, TURNS_EVICTED.get());
+    let help = "Slices of the journal that were read, because other instances had committed.";
+    text.counter("cortex_slices_total", help, SLICES.get());
+    text.counter("cortex_slice_events_total", "Events in these slices.", SLICE_EVENTS.get());
+    let help = "Checks for commits of other instances that failed.";
+    text.counter("cortex_slices_failed_total", help, SLICES_FAILED.get());
+}
+
 fn render_store(text: &mut Exposition) {
     text.counter("cortex_commits_total", "Transactions committed by the writer.", COMMITS.get());
     text.counter("cortex_commits_failed_total", "Transactions of the writer that failed.", COMMITS_FAILED.get());
-    #[cfg(feature = "cluster")]
-    text.counter(
-        "cortex_turns_evicted_total",
-        "Sessions of stopped instances that were ended, because they kept the others from their turns.",
-        TURNS_EVICTED.get(),
-    );
     let help = "Commands in the transactions committed by the writer.";
     text.counter("cortex_commands_committed_total", help, COMMANDS_COMMITTED.get());
     text.family("cortex_commit_commands", "histogram", "Commands per transaction.");

@@ -1,6 +1,7 @@
 //! The follower thread: reads what other instances have committed, for all streams of this one.
 
 use crate::base::limits::FOLLOW_MILLISECONDS;
+use crate::base::metrics;
 use crate::runtime::distributor::Distributor;
 use crate::store::Reader;
 use std::thread;
@@ -19,6 +20,8 @@ pub(crate) fn follow(mut reader: Reader, distributor: &Distributor) {
             Ok(slice) => {
                 has_failed = false;
                 if let Some(slice) = slice {
+                    metrics::SLICES.add(1);
+                    metrics::SLICE_EVENTS.add(slice.events.len() as u64);
                     distributor.slice_read(slice);
                 }
             }
@@ -27,6 +30,7 @@ pub(crate) fn follow(mut reader: Reader, distributor: &Distributor) {
                     log::warn!("the commits of other instances cannot be read: {error}");
                 }
                 has_failed = true;
+                metrics::SLICES_FAILED.add(1);
                 thread::sleep(FAILED_PAUSE);
             }
         }

@@ -5,7 +5,7 @@
 //! unless it still is, and unless the writer's lease is in the table. So turns are ordered, each sees the changes of all before it,
 //! and a writer whose lease has expired changes nothing before it has a new one.
 
-use crate::base::metrics;
+use crate::base::metrics::{self, DURATION_BOUNDS};
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, InstanceId, UserId};
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
@@ -205,10 +205,14 @@ impl Turns {
     /// expired, of this writer or of another one, and a new timeline of the server need a turn: `None`.
     pub(crate) fn rest(&mut self, db: &SqlConnection) -> SqlResult<Option<i64>> {
         let instance = self.instance.map(|instance| instance.0);
-        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        let read = |row: Row<'_>| {
+            metrics::INSTANCES.set(row.get::<i64>(5)?.max(0) as u64);
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        };
         let (turn, is_alive, leads, are_others_overdue, timeline): (i64, bool, bool, bool, i64) =
             db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
         self.leads = leads && is_alive && self.serves;
+        metrics::INSTANCE_LEADS.set(self.leads.into());
         let needs_turn = !is_alive || are_others_overdue || (self.timeline != 0 && timeline != self.timeline);
         Ok((!needs_turn).then_some(turn))
     }
@@ -238,6 +242,7 @@ impl Turns {
                 self.head =
                     JournalHead { number: number(row.get(1)?), at: WallTime(row.get(2)?), age: AgeTime(row.get(3)?) };
                 self.leads = self.serves && row.get(4)? && row.get(5)?;
+                metrics::TURN_WAIT.observe(&DURATION_BOUNDS, row.get::<i64>(14)?.max(0) as u64);
                 self.epoch = Uuid::from_bytes(row.get(10)?);
                 self.compare_timelines(row.get(11)?, row.get(12)?, WallTime(row.get(13)?))?;
                 found = Some(TurnStart { is_registered: row.get(4)?, are_others_overdue: row.get(6)? });
@@ -280,6 +285,7 @@ impl Turns {
     fn renew_within(&mut self, db: &SqlConnection, found: TurnStart) -> SqlResult<()> {
         if !found.is_registered {
             if let Some(lost) = self.instance {
+                metrics::LEASES_LOST.add(1);
                 log::warn!("the lease of instance {} had expired: its running answers are others' now", lost.0);
             }
             self.register(db)?;
@@ -390,7 +396,8 @@ const BEGIN_TURN: &str = concat!(
     are_others_overdue!(),
     ", t.user, t.conversation, t.workspace, m.epoch, ",
     server_timeline!(),
-    ", h.timeline, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)
+    ", h.timeline, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT),
+        CAST(extract(epoch FROM clock_timestamp() - now()) * 1000000 AS BIGINT)
     FROM journal_head h
     CROSS JOIN meta m ON m.id = 1
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0
@@ -420,7 +427,8 @@ const RENEW: &str = concat!(
     are_others_overdue!(),
     ", ",
     server_timeline!(),
-    " FROM journal_head h
+    ", (SELECT count(*) FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.alive_until >= clock_timestamp())
+    FROM journal_head h
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
     LEFT JOIN renewed ON true
     WHERE h.id = 1"
