@@ -176,6 +176,12 @@ impl ApiError {
             .with_metric_reason(metric_reason)
     }
 
+    /// `503`: the stream is not one of this instance, and may be one of another.
+    pub fn stream_elsewhere() -> ApiError {
+        let message = "The stream is not open at this instance of the server; it goes on when it is opened again";
+        ApiError::new(503, "service_unavailable", message).with("Retry-After", RETRY_SECONDS)
+    }
+
     /// `503`: the server is still starting.
     pub fn starting() -> ApiError {
         ApiError::new(503, "service_unavailable", "The server is starting; try again")

@@ -2,7 +2,8 @@
 
 use super::{ServerDatabase, failed, printed, replayed};
 use crate::common::sse::Event;
-use crate::common::{Server, User};
+use crate::common::{Server, User, eventually};
+use serde_json::json;
 
 /// The number, kind and content of each event.
 fn summary(events: &[Event]) -> Vec<(u64, String, String)> {
@@ -75,6 +76,32 @@ fn a_second_process_serves_the_same_database_and_continues_after_a_kill() {
     {
         assert_eq!(stream.next_of("input").content(), content);
     }
+}
+
+/// A stream is at one instance. Another one cannot list or renew it, and says so as long as there are several.
+#[test]
+fn an_instance_knows_that_it_does_not_have_all_streams() {
+    let database = ServerDatabase::create("streams");
+    let mut server = Server::start(database.options());
+    let mut second = server.second();
+    let addr = second.wait_listening();
+    let mut users = [User::new(&server, "ann"), User::at(addr, "ann")];
+    let stream = users[0].stream();
+    let listed = |user: &mut User| {
+        let response = user.get("/output/streams").expect(200);
+        let is_complete = response.header("X-Incomplete").is_none();
+        (response.json()["streams"].as_array().map_or(0, Vec::len), is_complete)
+    };
+    eventually("both know each other", || listed(&mut users[0]) == (1, false) && listed(&mut users[1]) == (0, false));
+    let id = users[0].get("/output/streams").json()["streams"][0]["stream_id"].as_str().expect("an id").to_owned();
+    let renewal = format!("/output/streams/{id}/renew");
+    users[0].post(&renewal, json!({})).expect(200);
+    let elsewhere = users[1].post(&renewal, json!({})).expect(503);
+    assert!(elsewhere.header("Retry-After").is_some(), "{}", elsewhere.shown());
+    drop(stream);
+    server.stop();
+    eventually("the second one is alone", || listed(&mut users[1]) == (0, true));
+    users[1].post(&renewal, json!({})).expect(409);
 }
 
 #[test]

@@ -73,6 +73,7 @@ pub(crate) fn write(
                 distributor.committed(changes);
             }
             shared.writer_health.rests(writer.fault());
+            shared.streams.set_partial(writer.has_others());
         }
         let mut left = &commands[..];
         while !left.is_empty() {
@@ -81,6 +82,7 @@ pub(crate) fn write(
             distributor.commit_begins();
             let committed = writer.commit_batch(left, began);
             shared.writer_health.rests(writer.fault());
+            shared.streams.set_partial(writer.has_others());
             let done = committed.results.len();
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
             metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, done as u64);

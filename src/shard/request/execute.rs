@@ -211,10 +211,12 @@ impl Shard {
             .into_iter()
             .map(|(id, stats)| stats.describe(id, position))
             .collect();
-        Response::json(wire::stream::open_streams(&streams))
+        let response = Response::json(wire::stream::open_streams(&streams));
+        if self.shared.streams.is_partial() { response.with("X-Incomplete", "true") } else { response }
     }
 
-    /// The response does not reveal whether a stream has ended, never existed, or belongs to another user.
+    /// The response does not reveal whether a stream has ended, never existed, or belongs to another user. It may be at another
+    /// instance, which the client cannot choose: it reconnects when its token ends.
     fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
         match self.shared.streams.get(id).filter(|stats| stats.belongs_to(&caller.actor.id)) {
@@ -223,6 +225,7 @@ impl Shard {
                 let seconds = (stats.expires_at().seconds() - now.wall.seconds()).max(0) as u64;
                 Response::json(wire::stream::renewed(&id.to_string(), seconds))
             }
+            None if self.shared.streams.is_partial() => ApiError::stream_elsewhere().into_response(),
             None => ApiError::new(409, "conflict", "The stream has ended").into_response(),
         }
     }

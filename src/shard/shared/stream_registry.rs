@@ -106,6 +106,8 @@ impl StreamStats {
 pub struct StreamRegistry {
     tables: Mutex<StreamTables>,
     position: AtomicU64,
+    /// Whether other instances may have streams, too.
+    is_partial: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +126,16 @@ impl StreamRegistry {
     /// shard before it sends a position to a client.
     pub fn advance_position(&self, through: EventNumber) {
         self.position.fetch_max(through.0, std::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// Sets whether other instances may have streams, too.
+    pub fn set_partial(&self, is_partial: bool) {
+        self.is_partial.store(is_partial, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Whether other instances may have streams, too.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Sums and maxima over all open streams.

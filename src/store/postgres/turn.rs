@@ -80,6 +80,8 @@ pub(crate) struct Turns {
     epoch: Uuid,
     /// Whether no instance with a smaller id serves.
     leads: bool,
+    /// Whether other instances serve.
+    has_others: bool,
 }
 
 /// The server continues from a state that may lack what it had acknowledged.
@@ -111,6 +113,7 @@ impl Turns {
             new_timeline: None,
             epoch: Uuid::nil(),
             leads: false,
+            has_others: false,
         }
     }
 
@@ -123,6 +126,11 @@ impl Turns {
     /// do it.
     pub(crate) fn leads(&self) -> bool {
         self.leads
+    }
+
+    /// Whether other instances serve the database.
+    pub(crate) fn has_others(&self) -> bool {
+        self.has_others
     }
 
     /// The journal's epoch at the last turn; nil before the first.
@@ -205,13 +213,12 @@ impl Turns {
     /// expired, of this writer or of another one, and a new timeline of the server need a turn: `None`.
     pub(crate) fn rest(&mut self, db: &SqlConnection) -> SqlResult<Option<i64>> {
         let instance = self.instance.map(|instance| instance.0);
-        let read = |row: Row<'_>| {
-            metrics::INSTANCES.set(row.get::<i64>(5)?.max(0) as u64);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-        };
-        let (turn, is_alive, leads, are_others_overdue, timeline): (i64, bool, bool, bool, i64) =
+        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
+        let (turn, is_alive, leads, are_others_overdue, timeline, instances): (i64, bool, bool, bool, i64, i64) =
             db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
         self.leads = leads && is_alive && self.serves;
+        self.has_others = instances > i64::from(is_alive);
+        metrics::INSTANCES.set(instances.max(0) as u64);
         metrics::INSTANCE_LEADS.set(self.leads.into());
         let needs_turn = !is_alive || are_others_overdue || (self.timeline != 0 && timeline != self.timeline);
         Ok((!needs_turn).then_some(turn))
@@ -242,6 +249,7 @@ impl Turns {
                 self.head =
                     JournalHead { number: number(row.get(1)?), at: WallTime(row.get(2)?), age: AgeTime(row.get(3)?) };
                 self.leads = self.serves && row.get(4)? && row.get(5)?;
+                self.has_others = row.get(15)?;
                 metrics::TURN_WAIT.observe(&DURATION_BOUNDS, row.get::<i64>(14)?.max(0) as u64);
                 self.epoch = Uuid::from_bytes(row.get(10)?);
                 self.compare_timelines(row.get(11)?, row.get(12)?, WallTime(row.get(13)?))?;
@@ -397,7 +405,8 @@ const BEGIN_TURN: &str = concat!(
     ", t.user, t.conversation, t.workspace, m.epoch, ",
     server_timeline!(),
     ", h.timeline, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT),
-        CAST(extract(epoch FROM clock_timestamp() - now()) * 1000000 AS BIGINT)
+        CAST(extract(epoch FROM clock_timestamp() - now()) * 1000000 AS BIGINT),
+        EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id IS DISTINCT FROM ?1)
     FROM journal_head h
     CROSS JOIN meta m ON m.id = 1
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0

@@ -276,6 +276,15 @@ impl WriteConnection {
         }
     }
 
+    /// Whether other processes serve the database.
+    pub(crate) fn has_others(&self) -> bool {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => false,
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(turns, _) => turns.has_others(),
+        }
+    }
+
     /// Whether this process does what one does for all that serve the database: maintenance, and the index of searches.
     pub(crate) fn leads(&self) -> bool {
         match &self.engine {

@@ -342,6 +342,11 @@ impl Writer {
         self.connection.instance()
     }
 
+    /// Whether other processes serve the database, as far as this one knows.
+    pub fn has_others(&self) -> bool {
+        self.connection.has_others()
+    }
+
     /// The newest event number.
     pub fn position(&self) -> EventNumber {
         self.head.number
