@@ -278,9 +278,8 @@ impl Turns {
     /// # Errors
     /// Fails if this writer has seen a newer one: the server was replaced, and is not to be written to.
     fn compare_timelines(&mut self, server: i64, stored: i64, at: WallTime) -> SqlResult<()> {
-        if server < self.timeline.max(stored) {
-            let newest = self.timeline.max(stored);
-            let message = format!("the server is on timeline {server}, and another one continued on {newest}");
+        if server < self.timeline {
+            let message = format!("the server is on timeline {server}, and another one continued on {}", self.timeline);
             return Err(ServerError::new(ServerErrorKind::ReadOnly, message).into());
         }
         let is_new = server != stored || (self.timeline != 0 && server != self.timeline);
