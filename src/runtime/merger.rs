@@ -8,10 +8,11 @@
 
 use crate::base::limits::MERGE_BYTES_MAX;
 use crate::domain::commit::Committed;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
+use crate::domain::started_answer::AnswerStarted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,9 +36,37 @@ pub(crate) struct Merger {
     /// By the number before each.
     waiting: BTreeMap<EventNumber, WaitingCommit>,
     waiting_bytes: usize,
-    /// The events of slices that came out while an own commit was in progress; `None` while none is. They may concern an answer
-    /// that the commit has started.
-    meanwhile: Option<Vec<Arc<Event>>>,
+    /// What came out of slices while an own commit is in progress; `None` while none is.
+    meanwhile: Option<SliceEvents>,
+}
+
+/// Events of slices that may concern an answer which the commit in progress has started.
+#[derive(Debug, Default)]
+struct SliceEvents {
+    events: Vec<Arc<Event>>,
+    bytes: usize,
+}
+
+impl SliceEvents {
+    /// Adds events; those above `MERGE_BYTES_MAX` are dropped.
+    fn add(&mut self, events: &[Arc<Event>]) {
+        for event in events.iter().filter(|event| event.kind != EventKind::Input) {
+            self.bytes += event.weight();
+            if self.is_complete() {
+                self.events.push(Arc::clone(event));
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.bytes <= MERGE_BYTES_MAX
+    }
+
+    /// The started answers after these events. If some were dropped, there are none: streams then get these answers at their end.
+    fn after(&self, started: &[AnswerStarted]) -> Arc<[AnswerStarted]> {
+        let started = if self.is_complete() { started } else { &[] };
+        started.iter().filter_map(|started| started.after(&self.events)).collect()
+    }
 }
 
 impl Merger {
@@ -60,15 +89,16 @@ impl Merger {
     /// An own commit begins.
     pub(crate) fn commit_begins(&mut self) {
         if self.has_slices {
-            self.meanwhile = Some(Vec::new());
+            self.meanwhile = Some(SliceEvents::default());
         }
     }
 
     /// Takes an own commit, and passes on what may come out.
     pub(crate) fn committed(&mut self, mut commit: Committed, mut out: impl FnMut(Committed)) {
-        let meanwhile = self.meanwhile.take().unwrap_or_default();
-        if !meanwhile.is_empty() && !commit.started.is_empty() {
-            commit.started = commit.started.iter().filter_map(|started| started.after(&meanwhile)).collect();
+        if let Some(meanwhile) = self.meanwhile.take()
+            && !commit.started.is_empty()
+        {
+            commit.started = meanwhile.after(&commit.started);
         }
         self.newest = self.newest.max(commit.through);
         if !self.has_slices || commit.before == self.position {
@@ -128,7 +158,7 @@ impl Merger {
         if let Some(meanwhile) = &mut self.meanwhile
             && is_slice
         {
-            meanwhile.extend(events.iter().map(Arc::clone));
+            meanwhile.add(&events);
         }
         let before = std::mem::replace(&mut self.position, through);
         out(Committed {
@@ -160,11 +190,10 @@ mod tests {
     use crate::base::time::WallTime;
     use crate::domain::answer_job::JobId;
     use crate::domain::command::ReplyTo;
-    use crate::domain::event::{EventBody, EventKind};
+    use crate::domain::event::EventBody;
     use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
     use crate::domain::live_answer::LiveAnswer;
     use crate::domain::result::{CommandResult, Rejection};
-    use crate::domain::started_answer::AnswerStarted;
     use std::collections::VecDeque;
     use uuid::Uuid;
 
@@ -298,5 +327,12 @@ mod tests {
         let mut left = Vec::new();
         merger.committed(own, |commit| left.extend(commit.started.iter().map(|started| started.conversation_id)));
         assert_eq!(left, [ConversationId(Uuid::from_u128(4))]);
+
+        // More events than are kept: streams get the answer at its end.
+        merger.commit_begins();
+        let long = event(4, MERGE_BYTES_MAX);
+        merger.slice(JournalSlice { after: EventNumber(3), through: EventNumber(4), events: vec![long] }, |_| {});
+        let own = Committed { started: Arc::new([started(9)]), ..commit(4, 5, 1) };
+        merger.committed(own, |commit| assert!(commit.started.is_empty()));
     }
 }

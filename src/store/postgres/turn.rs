@@ -441,12 +441,13 @@ const RENEW: &str = concat!(
     LEFT JOIN renewed ON true
     WHERE h.id = 1"
 );
-/// Fails unless the turn is the last one and the writer has its lease: a division by zero.
+/// Fails unless the turn is the last one and the writer has its lease: a division by zero. A command of the command line has one turn,
+/// and its lease ends with it.
 const ADVANCE: &str = "
     WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
         renewed AS (
             UPDATE instances
-            SET turn = CAST(?1 AS BIGINT) + 1, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s',
+            SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 - serves, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s',
                 alive_since = CASE WHEN alive_until < clock_timestamp() THEN clock_timestamp() ELSE alive_since END
             WHERE id = ?2 AND is_expired = 0 RETURNING 1)
     SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM renewed))";
