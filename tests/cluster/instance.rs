@@ -2,7 +2,7 @@
 
 use super::{ServerDatabase, failed, printed, replayed};
 use crate::common::sse::Event;
-use crate::common::{Server, User, eventually};
+use crate::common::{Client, Server, User, eventually};
 use serde_json::json;
 
 /// The number, kind and content of each event.
@@ -75,6 +75,20 @@ fn a_second_process_serves_the_same_database_and_continues_after_a_kill() {
         ["from the first one", "from the second one", "from the first one again", "from the second one again"]
     {
         assert_eq!(stream.next_of("input").content(), content);
+    }
+}
+
+#[test]
+fn every_metric_that_the_documentation_names_is_served() {
+    let database = ServerDatabase::create("metrics");
+    let server = Server::start(database.options());
+    let served = Client::new(server.addr).request("GET", "/metrics").send().expect(200).text().to_owned();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cluster.md");
+    let document = std::fs::read_to_string(path).expect("the document exists");
+    let named: Vec<&str> = document.split('`').filter(|name| name.starts_with("cortex_")).collect();
+    assert!(named.len() >= 5, "{named:?}");
+    for name in named {
+        assert!(served.contains(&format!("# TYPE {name} ")), "there is no metric {name}");
     }
 }
 

@@ -140,14 +140,11 @@ fn every_dependency_is_listed_with_its_cost() {
     }
 }
 
-/// The number of crates in a dependency's tree, itself included.
-fn crates_of(name: &str) -> usize {
+/// The crates that a build with these features contains, besides those that only run while it is built: the depth and the name
+/// with the version of each.
+fn crate_tree(features: &str) -> Vec<(usize, String)> {
     // Crates of an optional feature may not have been fetched yet.
-    let how: &[&str] = match name {
-        "rustls" => &["--features", "tls"],
-        "bytes" | "futures-util" | "tokio" | "tokio-postgres" | "tokio-postgres-rustls" => &["--features", "cluster"],
-        _ => &["--offline"],
-    };
+    let how: &[&str] = if features.is_empty() { &["--offline"] } else { &["--features", features] };
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--no-dedupe", "-e", "normal", "--prefix", "depth"])
         .args(how)
@@ -159,15 +156,44 @@ fn crates_of(name: &str) -> usize {
     let text = String::from_utf8_lossy(&tree.stdout).into_owned();
     let lines = text.lines().filter_map(|line| {
         let digits = line.find(|char: char| !char.is_ascii_digit())?;
-        Some((line[..digits].parse::<usize>().ok()?, line[digits..].split(" (").next()?))
+        Some((line[..digits].parse::<usize>().ok()?, line[digits..].split(" (").next()?.to_owned()))
     });
-    lines
+    lines.collect()
+}
+
+/// The number of crates in a dependency's tree, itself included.
+fn crates_of(name: &str) -> usize {
+    let features = match name {
+        "rustls" => "tls",
+        "bytes" | "futures-util" | "tokio" | "tokio-postgres" | "tokio-postgres-rustls" => "cluster",
+        _ => "",
+    };
+    crate_tree(features)
+        .into_iter()
         .skip_while(|(depth, crate_name)| *depth != 1 || crate_name.split(' ').next() != Some(name))
         .enumerate()
         .take_while(|(at, (depth, _))| *at == 0 || *depth > 1)
         .map(|(_, (_, crate_name))| crate_name)
         .collect::<BTreeSet<_>>()
         .len()
+}
+
+/// What several instances need is in builds with the feature `cluster` only.
+#[test]
+fn the_default_build_has_no_crate_of_a_feature() {
+    const CRATES: usize = 51;
+    let crates: BTreeSet<String> = crate_tree("").into_iter().map(|(_, name)| name).collect();
+    assert_eq!(crates.len(), CRATES, "crates of the default build, with this one: {crates:?}");
+    let manifest = read("Cargo.toml");
+    let optional: Vec<&str> = manifest
+        .lines()
+        .filter(|line| line.contains("optional = true"))
+        .filter_map(|line| line.split_once(" =").map(|(name, _)| name))
+        .collect();
+    assert!(optional.len() >= 5, "the optional crates are found: {optional:?}");
+    for name in optional {
+        assert!(crates.iter().all(|found| found.split(' ').next() != Some(name)), "{name} is in the default build");
+    }
 }
 
 #[test]
