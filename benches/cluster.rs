@@ -1,0 +1,145 @@
+//! Several instances over one PostgreSQL server: durable `POST /input` of 64 connections to each of one, two and three instances,
+//! beside one process with SQLite, and the time from the response at one instance to the event at another.
+//!
+//! It starts a PostgreSQL server of its own, with `fsync`. Instances, server and load share all cores. `BENCH_SECONDS` is the
+//! duration of each row (5).
+
+#[path = "loopback/load.rs"]
+mod load;
+#[path = "../tests/common/postgres.rs"]
+mod postgres;
+mod support;
+
+use load::{Load, Scenario};
+use postgres::TestServer;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::histogram::Histogram;
+use support::http;
+use support::server::Server;
+
+const CONNECTIONS: usize = 64;
+const INSTANCES_MAX: usize = 3;
+const CONTENT: &str =
+    "a message of about a hundred bytes, so that the figures are those of short messages as people send them";
+const WARM_UP: Duration = Duration::from_secs(1);
+/// The pause between two messages whose way to another instance is timed.
+const MESSAGE_PAUSE: Duration = Duration::from_millis(50);
+
+fn main() -> ExitCode {
+    support::main("cluster", run)
+}
+
+fn run() -> Result<(), String> {
+    let duration = support::duration()?;
+    let postgres = TestServer::start();
+    // The tests' server does not sync.
+    for setting in ["fsync", "full_page_writes"] {
+        postgres.run(&format!("ALTER SYSTEM SET {setting} = on"), "postgres");
+    }
+    postgres.run("SELECT pg_reload_conf()", "postgres");
+    println!("{:<34}{:>12}{:>13}{:>10}{:>10}", "", "connections", "requests/s", "p50 ms", "p99 ms");
+    measure_posts("one process, SQLite", &[Server::start(None, &[])?], duration)?;
+    for count in 1..=INSTANCES_MAX {
+        let instances = start_instances(&postgres, &format!("posts{count}"), count)?;
+        measure_posts(&format!("{count} of {INSTANCES_MAX} instances, PostgreSQL"), &instances, duration)?;
+    }
+    let instances = start_instances(&postgres, "latency", 2)?;
+    measure_latency(&instances[0], &instances[1], duration)
+}
+
+fn start_instances(postgres: &TestServer, name: &str, count: usize) -> Result<Vec<Server>, String> {
+    postgres.create_database(name);
+    let address = postgres.address(name);
+    (0..count).map(|_| Server::start(None, &[("DATABASE_URL", &address)])).collect()
+}
+
+/// Measures posts to all instances at the same time.
+fn measure_posts(name: &str, instances: &[Server], duration: Duration) -> Result<(), String> {
+    let scenarios: Vec<Scenario> = instances.iter().map(|server| post_input(server, CONTENT)).collect();
+    let loads = instances.iter().zip(&scenarios);
+    let measured = thread::scope(|scope| {
+        let threads: Vec<_> = loads
+            .map(|(server, scenario)| {
+                scope.spawn(move || {
+                    let mut load =
+                        Load::connect(server.address, scenario, CONNECTIONS).map_err(|error| error.to_string())?;
+                    let failed = |error| format!("{}: {error}", scenario.name);
+                    load.run(WARM_UP).map_err(failed)?;
+                    load.run(duration).map_err(failed)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Result<Vec<_>, String>>()
+    })?;
+    let rate: f64 = measured.iter().map(|one| one.requests_per_second()).sum();
+    let slowest = |quantile| measured.iter().map(|one| one.latency.quantile(quantile)).max().unwrap_or(0) as f64 / 1e6;
+    let connections = CONNECTIONS * instances.len();
+    println!("{name:<34}{connections:>12}{rate:>13.0}{:>10.1}{:>10.1}", slowest(0.5), slowest(0.99));
+    Ok(())
+}
+
+fn post_input(server: &Server, content: &str) -> Scenario {
+    let body = format!("{{\"content\":\"{content}\"}}");
+    let request = format!(
+        "POST /input HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        server.address,
+        server.token,
+        body.len(),
+    );
+    Scenario { name: "POST /input", request: request.into_bytes(), body_start: b"{\"status\":\"received\"" }
+}
+
+/// Measures the time from the response of `from` to the event in a stream of `to`.
+fn measure_latency(from: &Server, to: &Server, duration: Duration) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("latency: {error}");
+    let mut stream = http::open_stream(to.address, &to.token)?;
+    let count = (duration.as_secs_f64() / MESSAGE_PAUSE.as_secs_f64()) as usize;
+    let arrivals = thread::spawn(move || -> std::io::Result<HashMap<usize, Instant>> {
+        let (mut arrived, mut text, mut scratch) = (HashMap::new(), String::new(), [0; 16 * 1024]);
+        while arrived.len() < count {
+            let bytes = stream.read(&mut scratch)?;
+            let now = Instant::now();
+            text.push_str(&String::from_utf8_lossy(&scratch[..bytes]));
+            while let Some(end) = text.find("\n\n") {
+                let block: String = text.drain(..end + 2).collect();
+                let number =
+                    block.split("message number ").nth(1).and_then(|rest| rest.split('"').next()?.parse().ok());
+                if let Some(number) = number {
+                    arrived.entry(number).or_insert(now);
+                }
+            }
+        }
+        Ok(arrived)
+    });
+    let mut connection = TcpStream::connect(from.address).map_err(failed)?;
+    let mut responses = Vec::new();
+    for number in 0..count {
+        let scenario = post_input(from, &format!("message number {number}"));
+        connection.write_all(&scenario.request).map_err(failed)?;
+        let mut response = [0; 4096];
+        let bytes = connection.read(&mut response).map_err(failed)?;
+        if !response[..bytes].starts_with(b"HTTP/1.1 200") {
+            return Err(format!("latency: {}", response[..bytes].escape_ascii()));
+        }
+        responses.push(Instant::now());
+        thread::sleep(MESSAGE_PAUSE);
+    }
+    let arrivals = arrivals.join().expect("no panic").map_err(failed)?;
+    let mut times = Histogram::new();
+    for (number, responded) in responses.iter().enumerate() {
+        times.add(arrivals[&number].saturating_duration_since(*responded).as_nanos() as u64);
+    }
+    let quantile = |fraction| times.quantile(fraction) as f64 / 1e6;
+    println!(
+        "from the response at one instance to the event at another, 20 messages/s: p50 {:.1} ms, p99 {:.1} ms",
+        quantile(0.5),
+        quantile(0.99)
+    );
+    Ok(())
+}
