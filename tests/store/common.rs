@@ -140,9 +140,15 @@ impl World {
 
     /// Drops the store without closing it, as a killed process does, and opens it again.
     pub fn abandon(&mut self) {
-        self.reader = None;
-        self.writer = None;
+        self.kill();
         self.open_again();
+    }
+
+    fn kill(&mut self) {
+        self.reader = None;
+        if let Some(writer) = self.writer.take() {
+            support::kill(writer);
+        }
     }
 
     /// A copy of the store's file, and of its log, as a crash would leave them now. A server copies a database only while it
@@ -151,7 +157,7 @@ impl World {
         let (path, copy) = (self.directory.file(FILE), self.directory.file(name));
         #[cfg(feature = "cluster")]
         if !support::is_sqlite() {
-            (self.reader, self.writer) = (None, None);
+            self.kill();
             let address = support::postgres::copy_database(&path, &copy);
             self.open_again();
             return Database::parse(&address).unwrap();
