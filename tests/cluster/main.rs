@@ -9,6 +9,7 @@ mod failures;
 mod history;
 mod instance;
 mod proxy;
+mod resume;
 mod scenarios;
 mod traffic;
 mod transfer;
