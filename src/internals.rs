@@ -29,7 +29,9 @@ pub use crate::domain::completion_error::CompletionError;
 pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 pub use crate::domain::history::{AnswerSettings, History};
 pub use crate::domain::holder::Holder;
-pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
+pub use crate::domain::id::{
+    ConversationId, EventNumber, InstanceId, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId,
+};
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 pub use crate::domain::live_answer::{AnswerDelta, AnswerTextKind, LiveAnswer};
 pub use crate::domain::model::{
@@ -45,6 +47,8 @@ pub use crate::domain::query::{
 pub use crate::domain::responder::ResponderKind;
 pub use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 pub use crate::domain::search::{MATCH_END, MATCH_START, Search, SearchPage, SearchResult, SearchTerm};
+#[cfg(feature = "cluster")]
+pub use crate::domain::slice::JournalSlice;
 pub use crate::domain::started_answer::{AnswerStarted, LiveAnswerSet};
 pub use crate::domain::token_rules::{Credential, TokenRule, TokenRules};
 pub use crate::domain::usage::{Day, DayRange, TokenCounts, TokenUsage, UsageBy, UsageKey, UsageReport, UsageSums};
@@ -62,6 +66,7 @@ pub use crate::responder::scheduler::{
     SchedulerLimits, SchedulerOutput, StopReason,
 };
 pub use crate::responder::{Completion, ContextRules, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
+pub use crate::runtime::merger::Merger;
 pub use crate::runtime::queue::Queue;
 pub use crate::runtime::responders::{AnswerId, DriverRequest, ResponderInput, StoreReply};
 pub use crate::shard::message::{CommitShare, ShardMessage};

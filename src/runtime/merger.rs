@@ -26,7 +26,7 @@ struct WaitingCommit {
 
 /// The state between commits and shards.
 #[derive(Debug)]
-pub(crate) struct Merger {
+pub struct Merger {
     /// Whether slices fill the gaps. If not, a gap becomes a commit that follows itself.
     has_slices: bool,
     /// The number through which the events came out.
@@ -71,30 +71,30 @@ impl SliceEvents {
 
 impl Merger {
     /// At the position of the shards.
-    pub(crate) fn new(position: EventNumber, has_slices: bool) -> Merger {
+    pub fn new(position: EventNumber, has_slices: bool) -> Merger {
         Merger { has_slices, position, newest: position, waiting: BTreeMap::new(), waiting_bytes: 0, meanwhile: None }
     }
 
     /// The number through which the events came out.
     #[cfg(feature = "cluster")]
-    pub(crate) fn position(&self) -> EventNumber {
+    pub fn position(&self) -> EventNumber {
         self.position
     }
 
     /// Whether events are known to be committed that have not come out, so that a slice is due.
-    pub(crate) fn is_behind(&self) -> bool {
+    pub fn is_behind(&self) -> bool {
         self.newest > self.position
     }
 
     /// An own commit begins.
-    pub(crate) fn commit_begins(&mut self) {
+    pub fn commit_begins(&mut self) {
         if self.has_slices {
             self.meanwhile = Some(SliceEvents::default());
         }
     }
 
     /// Takes an own commit, and passes on what may come out.
-    pub(crate) fn committed(&mut self, mut commit: Committed, mut out: impl FnMut(Committed)) {
+    pub fn committed(&mut self, mut commit: Committed, mut out: impl FnMut(Committed)) {
         if let Some(meanwhile) = self.meanwhile.take()
             && !commit.started.is_empty()
         {
@@ -124,7 +124,7 @@ impl Merger {
 
     /// Takes a slice that was read after the position at that time, and passes on what may come out.
     #[cfg(feature = "cluster")]
-    pub(crate) fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
+    pub fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
         self.newest = self.newest.max(slice.through);
         // Own commits may have come out since.
         if slice.after <= self.position && self.position < slice.through {
@@ -174,8 +174,8 @@ impl Merger {
     }
 
     /// Asserts the invariant as far as it concerns the present state.
-    #[cfg(all(test, feature = "cluster"))]
-    fn check_invariants(&self) {
+    #[cfg(feature = "cluster")]
+    pub fn check_invariants(&self) {
         assert!(self.waiting_bytes <= MERGE_BYTES_MAX);
         assert_eq!(self.waiting.values().map(|waiting| waiting.weight).sum::<usize>(), self.waiting_bytes);
         assert!(self.waiting.keys().all(|before| *before > self.position), "a waiting commit may come out");

@@ -10,7 +10,7 @@ pub(crate) mod listener;
 pub(crate) mod mailbox;
 mod main_event;
 pub(crate) mod memory_limit;
-mod merger;
+pub(crate) mod merger;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod reload;

@@ -2,7 +2,6 @@
 //! database.
 
 use crate::database::is_on_server;
-use crate::fair_queue::FairQueue;
 use crate::model::{Expected, Fault, Filter, Loss, Model, Users};
 use crate::world::*;
 use cortex_core::internals::commit_routing::route_commit;
@@ -20,26 +19,36 @@ const PAGE_EVENTS_MAX: usize = cortex_core::internals::limits::PAGE_EVENTS_MAX;
 const LOSSES: [Loss; 3] = [Loss::BeforeTransaction, Loss::BeforeCommit, Loss::AfterCommit];
 
 impl World {
-    /// Advances the writer's thread by one step: it delivers a message of its last batch, or commits the next one.
-    pub fn writer_step(&mut self) {
-        if let Some(delivery) = self.process().deliveries.pop_front() {
+    /// Advances the writer's thread by one step: it delivers a message, or reports its last commit, or commits the next one.
+    pub fn writer_step(&mut self, instance: usize) {
+        let process = self.process(instance);
+        if let Some(delivery) = process.deliveries.pop_front() {
             match delivery {
                 Delivery::Announce(through) => {
-                    self.process().shared.streams.advance_position(through);
+                    process.shared.streams.advance_position(through);
+                    process.known_committed = process.known_committed.max(through.0);
                     self.known_committed = self.known_committed.max(through.0);
                 }
-                Delivery::Share(shard, committed) => self.enqueue_message(shard, ShardMessage::Committed(committed)),
+                Delivery::Share(place, committed) => {
+                    let shard = self.shards_of(instance).start + place;
+                    self.enqueue_message(shard, ShardMessage::Committed(committed));
+                }
             }
             return;
         }
-        if self.commands.is_empty() {
-            if self.maintenance_is_due() {
-                self.maintain();
+        if let Some(committed) = process.unreported.take() {
+            return self.report(instance, committed);
+        }
+        if process.commands.is_empty() {
+            self.poll_external_writes(instance);
+            if self.maintenance_is_due(instance) {
+                self.maintain(instance);
             }
             return;
         }
-        let count = 1 + self.below(self.commands.len().min(8));
-        let commands = self.commands.take(count);
+        let waiting = process.commands.len();
+        let count = 1 + self.below(waiting.min(8));
+        let commands = self.process(instance).commands.take(count);
         let fault = match self.below(40) {
             _ if self.calm => Fault::None,
             0 => Fault::Full,
@@ -48,20 +57,39 @@ impl World {
             3 if is_on_server() => Fault::Lost(LOSSES[self.below(3)]),
             _ => Fault::None,
         };
-        self.commit(commands, fault);
+        self.commit(instance, commands, fault);
+    }
+
+    /// An idle writer reads what others have changed.
+    pub fn poll_external_writes(&mut self, instance: usize) {
+        if self.setup.instances > 1
+            && let Some(changes) = self.process(instance).writer.poll_external_writes()
+        {
+            self.report(instance, changes);
+        }
     }
 
     /// Commits a batch, in the store and in the model.
-    pub fn commit(&mut self, commands: Vec<Command>, fault: Fault) {
+    pub fn commit(&mut self, instance: usize, commands: Vec<Command>, fault: Fault) {
         let now = self.commit_clocks();
-        self.begin_fault(fault);
-        let committed = self.process().writer.commit_batch(&commands, now);
-        self.end_fault(fault);
-        trace!(self, "commit of {} under {fault:?}: through {}", commands.len(), committed.through);
+        let age = self.age(instance);
+        self.begin_fault(instance, fault);
+        #[cfg(feature = "cluster")]
+        self.planted.begin_step(self.instances[instance].as_mut().expect("the instance runs"));
+        let process = self.process(instance);
+        process.merger.commit_begins();
+        let committed = process.writer.commit_batch(&commands, now);
+        self.end_fault(instance, fault);
+        trace!(
+            self,
+            "instance {instance}: commit of {} under {fault:?}: {} through {}",
+            commands.len(),
+            committed.before,
+            committed.through
+        );
         self.coverage.commits += 1;
         self.coverage.commands += commands.len() as u64;
         let from = self.model.journal.len();
-        let age = self.age();
         let expected = self.model.commit(&commands, &committed, age, fault);
         self.count_failures(fault, &expected);
         for (correlation_id, response) in expected {
@@ -79,7 +107,11 @@ impl World {
         }
         self.note(3, committed.through.0);
         self.check_on_disk(&committed);
-        self.distribute(committed);
+        if self.setup.instances > 1 && !self.calm && self.chance(1, 4) {
+            self.process(instance).unreported = Some(committed);
+        } else {
+            self.report(instance, committed);
+        }
     }
 
     /// The clocks as the writer reads them: for some commits, the wall clock is far ahead.
@@ -92,9 +124,12 @@ impl World {
         now
     }
 
-    /// The age of the database, which the writer counts from its start.
-    fn age(&self) -> i64 {
-        self.age_at_open + self.now.mono.since(MONO_AT_OPEN) as i64
+    /// The age of the database, which the writer counts from its start, and which another writer may have raised.
+    fn age(&mut self, instance: usize) -> i64 {
+        let now = self.now.mono;
+        let process = self.process(instance);
+        let own = process.age_at_open + now.since(process.opened_at) as i64;
+        own.max(self.database.number("SELECT age FROM journal_head", &[]))
     }
 
     fn count_failures(&mut self, fault: Fault, expected: &[(Arc<str>, Expected)]) {
@@ -111,13 +146,13 @@ impl World {
         }
     }
 
-    fn begin_fault(&mut self, fault: Fault) {
-        let process = self.process.as_mut().expect("the program runs");
+    fn begin_fault(&mut self, instance: usize, fault: Fault) {
+        let process = self.instances[instance].as_mut().expect("the instance runs");
         self.database.begin_fault(fault, &mut process.writer);
     }
 
-    fn end_fault(&mut self, fault: Fault) {
-        let process = self.process.as_mut().expect("the program runs");
+    fn end_fault(&mut self, instance: usize, fault: Fault) {
+        let process = self.instances[instance].as_mut().expect("the instance runs");
         self.database.end_fault(fault, &mut process.writer);
         match fault {
             Fault::Lost(Loss::AfterCommit) => self.coverage.replies_lost += 1,
@@ -129,6 +164,11 @@ impl World {
     /// Checks that the journal on disk has the commit before it is announced.
     fn check_on_disk(&self, committed: &Committed) {
         let position = self.database.number("SELECT number FROM journal_head", &[]);
+        // A writer that could not begin a transaction does not know what others have committed.
+        if committed.events.is_empty() {
+            assert!(committed.through.0 <= position as u64, "a batch ends beyond the journal on disk");
+            return;
+        }
         assert_eq!(position as u64, committed.through.0, "an announced batch is not the end of the journal on disk");
         for event in committed.events.iter() {
             // An event deleted by a later command of the batch has no row.
@@ -144,18 +184,40 @@ impl World {
         }
     }
 
-    fn distribute(&mut self, committed: Committed) {
-        self.process().deliveries.push_back(Delivery::Announce(committed.through));
-        let routed = route_commit(committed, self.setup.shards);
-        assert!(routed.responder_results.is_empty(), "a result without a connection that waits for it");
-        for (shard, share) in routed.shards {
-            self.process().deliveries.push_back(Delivery::Share(shard, share));
+    /// Passes a commit to the merger.
+    #[cfg_attr(not(feature = "cluster"), expect(unused_mut))]
+    fn report(&mut self, instance: usize, mut committed: Committed) {
+        #[cfg(feature = "cluster")]
+        self.plant(instance, &mut committed);
+        let mut passed = Vec::new();
+        self.process(instance).merger.committed(committed, |committed| passed.push(committed));
+        self.distribute(instance, passed);
+    }
+
+    /// Changes a commit as the planted mistake does.
+    #[cfg(feature = "cluster")]
+    fn plant(&mut self, instance: usize, committed: &mut Committed) {
+        let process = self.instances[instance].as_mut().expect("the instance runs");
+        self.planted.report(committed, process.merger.position(), process.own_position);
+        process.own_position = committed.through;
+    }
+
+    /// Sends commits to the shards of an instance.
+    pub fn distribute(&mut self, instance: usize, passed: Vec<Committed>) {
+        let shards = self.setup.shards;
+        let deliveries = &mut self.process(instance).deliveries;
+        for committed in passed {
+            deliveries.push_back(Delivery::Announce(committed.through));
+            let routed = route_commit(committed, shards);
+            assert!(routed.responder_results.is_empty(), "a result without a connection that waits for it");
+            deliveries.extend(routed.shards.into_iter().map(|(shard, share)| Delivery::Share(shard, share)));
         }
     }
 
     pub fn enqueue_message(&mut self, shard: usize, mut message: ShardMessage) {
         let bytes_max = self.setup.mailbox_bytes;
-        let state = &mut self.process.as_mut().expect("the program runs").loops[shard];
+        let (instance, place) = (self.instance_of(shard), shard % self.setup.shards);
+        let state = &mut self.instances[instance].as_mut().expect("the instance runs").loops[place];
         if let ShardMessage::Committed(committed) = &mut message {
             let events = committed.events.len();
             bound_events(committed, &mut state.mailbox_bytes, bytes_max);
@@ -166,7 +228,7 @@ impl World {
 
     /// Handles the next message of a loop.
     pub fn handle_message(&mut self, shard: usize) {
-        let state = &mut self.process().loops[shard];
+        let state = self.state_mut(shard);
         if state.messages.is_empty() {
             state.messages.extend(state.mailbox.drain(..));
             state.mailbox_bytes = 0;
@@ -176,25 +238,25 @@ impl World {
     }
 
     /// Runs the next query of a reader, or delivers its pending result.
-    pub fn reader_step(&mut self, reader: usize) {
-        if let Some(message) = self.process().readers[reader].1.take() {
+    pub fn reader_step(&mut self, instance: usize, reader: usize) {
+        if let Some(message) = self.process(instance).readers[reader].1.take() {
             let to = match &message {
                 ShardMessage::QueryResponse(response) => response.to,
                 ShardMessage::Dropped(to) => *to,
                 _ => unreachable!("a reader returns query results"),
             };
-            return self.enqueue_message(to.shard as usize, message);
+            return self.enqueue_message(self.shard_of(instance, to), message);
         }
-        if self.queries.is_empty() {
+        if self.process(instance).queries.is_empty() {
             return;
         }
-        let Some((pending, is_resumed)) = self.queries.take(1).pop() else { return };
+        let Some((pending, is_resumed)) = self.process(instance).queries.take(1).pop() else { return };
         let query = pending.query.clone();
-        let response = match self.process().readers[reader].0.step(pending) {
+        let response = match self.process(instance).readers[reader].0.step(pending) {
             QueryStep::Done(response) => response,
             QueryStep::More(pending) => {
                 self.coverage.queries_paused += 1;
-                return self.ask((pending, true));
+                return self.ask(instance, (pending, true));
             }
         };
         // A query of several steps has seen several states.
@@ -211,7 +273,7 @@ impl World {
         if is_page && !matches!(&message, ShardMessage::QueryResponse(QueryResponse { result: Ok(_), .. })) {
             self.coverage.pages_failed += 1;
         }
-        self.process().readers[reader].1 = Some(message);
+        self.process(instance).readers[reader].1 = Some(message);
     }
 
     fn check_response(&mut self, query: &Query, response: &QueryResponse) {
@@ -245,8 +307,9 @@ impl World {
     }
 
     /// Runs a step of maintenance, as an idle writer does.
-    pub fn maintain(&mut self) {
+    pub fn maintain(&mut self, instance: usize) {
         let now = self.now;
+        let age = self.age(instance);
         let fault = match self.below(20) {
             _ if self.calm => Fault::None,
             0 => Fault::Busy,
@@ -256,29 +319,29 @@ impl World {
         };
         let there_before = self.events_on_disk();
         let was_too_large = self.journal_bytes() > self.setup.retention.bytes;
-        self.begin_fault(fault);
-        let notifications = self.process().writer.maintain(now);
-        self.process().writer.index_messages();
+        self.begin_fault(instance, fault);
+        let writer = &mut self.process(instance).writer;
+        let notifications = writer.maintain(now);
+        writer.index_messages();
         // A notification is an event as well.
         let is_too_large = was_too_large || notifications.is_some();
-        self.end_fault(fault);
+        self.end_fault(instance, fault);
         if let Some(committed) = notifications {
             self.coverage.notifications += 1;
-            let age = self.age();
             self.model.notify(&committed, age);
             self.check_on_disk(&committed);
-            self.distribute(committed);
+            self.report(instance, committed);
         }
         let there = self.events_on_disk();
         if there_before.iter().any(|(number, had)| there.get(number) != Some(had)) {
-            self.retained(&there_before, &there, is_too_large);
+            self.retained(&there_before, &there, is_too_large, age);
         }
     }
 
     /// Whether maintenance has more to remove than the limits allow to keep.
-    pub fn maintenance_is_due(&mut self) -> bool {
+    pub fn maintenance_is_due(&mut self, instance: usize) -> bool {
         let now = self.now;
-        self.process().writer.maintenance_due(now) == MaintenanceDue::Now
+        self.process(instance).writer.maintenance_due(now) == MaintenanceDue::Now
     }
 
     /// The weight of the state events on disk.
@@ -298,7 +361,13 @@ impl World {
 
     /// Applies a maintenance step to the model: it removed deleted events, or state events beyond the limit, not young and the
     /// oldest of their workspace.
-    fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>, is_too_large: bool) {
+    fn retained(
+        &mut self,
+        before: &BTreeMap<u64, Users>,
+        after: &BTreeMap<u64, Users>,
+        is_too_large: bool,
+        age_now: i64,
+    ) {
         let keep = self.setup.retention;
         let mut lost = vec![0; self.model.users.len()];
         let mut last_removed: BTreeMap<WorkspaceId, u64> = BTreeMap::new();
@@ -310,7 +379,7 @@ impl World {
                 continue;
             }
             let entry = &self.model.journal[place];
-            let age = self.age() - entry.age;
+            let age = age_now - entry.age;
             let too_much =
                 is_too_large || before.len() as u64 > keep.events || age >= keep.seconds.saturating_mul(1_000_000);
             assert!(too_much, "event {number} is removed below the limit");
@@ -352,38 +421,51 @@ impl World {
         }
     }
 
-    /// Kills the process: data on disk stays, synced or not.
-    pub fn crash(&mut self) {
-        let message = self.process().loops.iter().any(|state| !state.mailbox.is_empty() || !state.messages.is_empty())
-            || !self.process().deliveries.is_empty();
-        trace!(self, "crash");
+    /// Kills an instance: data on disk stays, synced or not.
+    pub fn crash(&mut self, instance: usize) {
+        let is_only = self.running().len() == 1;
+        let process = self.process(instance);
+        let message = process.loops.iter().any(|state| !state.mailbox.is_empty() || !state.messages.is_empty())
+            || !process.deliveries.is_empty();
+        trace!(self, "instance {instance}: crash");
         self.coverage.crashes += 1;
         self.coverage.crashes_with_messages += u64::from(message);
-        self.database.crash(|| self.process = None);
-        self.start_again();
+        let process = self.instances[instance].take().expect("the instance runs");
+        self.coverage.crashes_unreported += u64::from(process.unreported.is_some());
+        let killed = process.writer.instance();
+        match is_only {
+            true => self.database.crash(|| drop(process)),
+            false => drop(process),
+        }
+        self.database.expire_instance(killed);
+        self.ended(instance, is_only);
     }
 
-    /// Shuts the process down after accepted commands are committed.
-    pub fn end(&mut self) {
-        trace!(self, "end");
+    /// Shuts an instance down after accepted commands are committed.
+    pub fn end(&mut self, instance: usize) {
+        trace!(self, "instance {instance}: end");
         self.coverage.restarts += 1;
-        while !self.commands.is_empty() {
-            let count = self.commands.len().min(8);
-            let commands = self.commands.take(count);
-            self.commit(commands, Fault::None);
+        while !self.process(instance).commands.is_empty() {
+            let commands = &mut self.process(instance).commands;
+            let count = commands.len().min(8);
+            let commands = commands.take(count);
+            self.commit(instance, commands, Fault::None);
         }
-        let process = self.process.take().expect("the program runs");
-        self.database.closing();
+        let is_only = self.running().len() == 1;
+        let process = self.instances[instance].take().expect("the instance runs");
+        if is_only {
+            self.database.closing();
+        }
         process.writer.close();
         drop((process.readers, process.loops));
-        self.start_again();
+        self.ended(instance, is_only);
     }
 
-    fn start_again(&mut self) {
-        self.commands = FairQueue::new(self.setup.writer_queue);
-        self.queries = FairQueue::new(self.setup.reader_queue);
+    /// An instance has ended. If no other one runs, it is started again at once.
+    fn ended(&mut self, instance: usize, is_only: bool) {
         let cut = self.chance(1, 2);
-        for link in self.links.values_mut() {
+        let shards = self.shards_of(instance);
+        for link in self.links.values_mut().filter(|link| shards.contains(&link.shard)) {
             link.cut |= cut && !link.gone;
             link.gone = true;
             link.in_ready = false;
@@ -393,22 +475,44 @@ impl World {
             // The clock may go back, as on another machine.
             self.now.wall.0 -= self.random.below(3_000_000) as i64;
         }
-        self.open();
-        self.process().writer.check_invariants();
+        if is_only {
+            self.start(instance);
+        }
     }
 
-    /// Makes every loop drain.
-    pub fn drain(&mut self) {
-        trace!(self, "drain");
-        self.process().draining = true;
-        for shard in 0..self.setup.shards {
+    /// Starts an instance that does not run.
+    pub fn start(&mut self, instance: usize) {
+        trace!(self, "instance {instance}: start");
+        self.open(instance);
+        self.process(instance).writer.check_invariants();
+    }
+
+    /// Makes every loop of an instance drain.
+    pub fn drain(&mut self, instance: usize) {
+        trace!(self, "instance {instance}: drain");
+        self.process(instance).draining = true;
+        for shard in self.shards_of(instance) {
             self.enqueue_message(shard, ShardMessage::Drain);
+        }
+    }
+
+    /// Lets every writer notice what others have changed, and compares its state with the rows.
+    fn check_writers(&mut self) {
+        let now = self.now;
+        for instance in 0..self.setup.instances {
+            if self.setup.instances > 1 {
+                #[cfg(feature = "cluster")]
+                self.planted.begin_step(self.instances[instance].as_mut().expect("the instance runs"));
+                let committed = self.process(instance).writer.commit_batch(&[], now);
+                self.report(instance, committed);
+            }
+            self.process(instance).writer.check_invariants();
         }
     }
 
     /// Checks that the rows equal the model, and that each message is stored once.
     pub fn check_rows(&mut self) {
-        self.process().writer.check_invariants();
+        self.check_writers();
         let numbers = |query: &str| self.database.query(query, &[], |row| row.number(0) as u64);
         let mut found = numbers("SELECT number FROM messages");
         found.extend(numbers("SELECT number FROM state_events"));

@@ -9,18 +9,22 @@ use cortex_core::internals::EventKind;
 use std::net::{IpAddr, Ipv4Addr};
 
 impl World {
-    /// Opens a connection; `None` while the server does not accept.
+    /// Opens a connection to any instance; `None` while none accepts.
     fn connect(&mut self, owner: Owner) -> Option<usize> {
-        if self.process().draining {
+        let accepts = |process: &&Process| !process.draining && !process.stopped;
+        let accepting = |instance: &usize| self.instances[*instance].as_ref().filter(accepts).is_some();
+        let accepting: Vec<usize> = (0..self.setup.instances).filter(accepting).collect();
+        if accepting.is_empty() {
             return None;
         }
-        let shard = self.below(self.setup.shards);
+        let instance = accepting[self.below(accepting.len())];
+        let shard = instance * self.setup.shards + self.below(self.setup.shards);
         let room = [150, 700, 3000, 1 << 20][self.below(4)];
         let now = self.now;
-        let slot = self.process().loops[shard].shard.accept(IpAddr::V4(Ipv4Addr::LOCALHOST), now);
+        let slot = self.state_mut(shard).shard.accept(IpAddr::V4(Ipv4Addr::LOCALHOST), now);
         let id = self.next_link;
         self.next_link += 1;
-        self.process().loops[shard].slots.insert(slot, id);
+        self.state_mut(shard).slots.insert(slot, id);
         self.links.insert(id, Link::new(shard, slot, owner, room, now.mono));
         trace!(self, "link {id}: {owner:?} at shard {shard}, room {room}");
         Some(id)
@@ -58,7 +62,12 @@ impl World {
         link.send(&bytes);
         link.expects.push_back(at);
         let end = link.sent;
-        let known_committed = self.known_committed;
+        // A stream starts at what its instance knows, and a read is of the newest state.
+        let instance = self.instance_of(self.links[&id].shard);
+        let known_committed = match (&kind, &self.instances[instance]) {
+            (Kind::Stream { .. }, Some(process)) => process.known_committed,
+            _ => self.known_committed,
+        };
         self.requests.push(Request { kind, known_committed, expires_at, expected: None, end });
         at
     }
@@ -302,6 +311,13 @@ impl World {
         };
         self.coverage.reconnects +=
             u64::from(self.stream_clients[stream_client].opened > 0 && matches!(asked, Asked::After(_)));
+        let instance = self.instance_of(self.links[&id].shard);
+        let is_moved = self.stream_clients[stream_client].last_instance != instance;
+        self.stream_clients[stream_client].last_instance = instance;
+        if let Asked::After(number) = asked {
+            self.coverage.moves += u64::from(is_moved);
+            self.coverage.ahead += u64::from(number > self.process(instance).shared.streams.position().0);
+        }
         let StreamClient { filter, named, .. } = &self.stream_clients[stream_client];
         let (filter, named) = (filter.clone(), *named);
         let mut query = Vec::new();

@@ -200,6 +200,8 @@ pub struct StreamClient {
     pub link: Option<usize>,
     pub seen: Vec<u64>,
     pub opened: u32,
+    /// The instance of its last stream.
+    pub last_instance: usize,
 }
 
 pub struct Agent {

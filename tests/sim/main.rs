@@ -15,9 +15,12 @@ mod backend;
 mod clients;
 mod credentials;
 mod database;
+#[cfg(feature = "cluster")]
+mod follower;
 mod link;
 mod model;
 mod passing;
+mod planted;
 mod schedule;
 mod session;
 mod sockets;
@@ -30,6 +33,7 @@ mod postgres;
 
 use coverage::Coverage;
 use database::is_on_server;
+use planted::Planted;
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,6 +47,9 @@ use world::World;
 const SEEDS_DEFAULT: u64 = 500;
 /// As [`SEEDS_DEFAULT`], on a server.
 const SEEDS_ON_SERVER: u64 = 40;
+/// Seeds after which a planted mistake must have been found.
+#[cfg(feature = "cluster")]
+const SEEDS_TO_FIND: u64 = 500;
 const THREADS: usize = 2;
 /// Maximum duration of a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,10 +58,10 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 type Outcome = Result<(Coverage, u64), String>;
 
 /// Runs one seed; a failure includes the step.
-fn run(seed: u64, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
+fn run(seed: u64, planted: Planted, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
     step.store(0, Relaxed);
     let outcome = caught(seed, |directory| {
-        let mut world = World::new(seed, Arc::clone(step), trace, directory);
+        let mut world = World::new(seed, planted, Arc::clone(step), trace, directory);
         world.run();
         (std::mem::take(&mut world.coverage), world.digest)
     });
@@ -112,7 +119,7 @@ fn variable(name: &str) -> Option<u64> {
 #[test]
 fn simulated_runs_lose_nothing() {
     if let Some(seed) = variable("SIM_SEED") {
-        if let Err(failure) = run(seed, &Arc::default(), true) {
+        if let Err(failure) = run(seed, Planted::Nothing, &Arc::default(), true) {
             panic!("{failure}");
         }
         return;
@@ -134,7 +141,7 @@ fn simulated_runs_lose_nothing() {
                         break;
                     }
                     seed_now.store(seed, Relaxed);
-                    match run(seed, &step, false) {
+                    match run(seed, Planted::Nothing, &step, false) {
                         Ok((coverage, _)) => total.lock().expect("no panic holds it").add(&coverage),
                         Err(failure) => {
                             failed.store(true, Relaxed);
@@ -153,8 +160,10 @@ fn simulated_runs_lose_nothing() {
     println!("simulated in {:.1} s: {}", started.elapsed().as_secs_f64(), counts.join(", "));
     if seeds >= seeds_default {
         let sessions = ["sessions_lost", "replies_lost"];
+        let instances = ["stops", "moves", "ahead", "slices", "slices_late", "slices_failed", "crashes_unreported"];
         for (name, count) in total.all() {
-            let is_possible = is_on_server() || !sessions.contains(&name);
+            let is_possible = (is_on_server() || !sessions.contains(&name))
+                && (cfg!(feature = "cluster") || !instances.contains(&name));
             assert!(count > 0 || !is_possible, "no run covers {name}");
         }
     }
@@ -180,10 +189,26 @@ fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
     });
 }
 
+#[cfg(feature = "cluster")]
+#[test]
+fn planted_mistakes_of_instances_are_found() {
+    // The mistakes of writers are planted in those of files.
+    if is_on_server() {
+        return;
+    }
+    for planted in Planted::ALL {
+        let step = Arc::default();
+        let found = (1..=SEEDS_TO_FIND).find_map(|seed| run(seed, planted, &step, false).err());
+        let failure = found.unwrap_or_else(|| panic!("{planted:?} is not found"));
+        println!("{planted:?} is found: {failure}");
+    }
+}
+
 #[test]
 fn a_seed_determines_a_run() {
     for seed in 1..=8 {
-        let run = || run(seed, &Arc::default(), false).unwrap_or_else(|failure| panic!("{failure}")).1;
+        let run =
+            || run(seed, Planted::Nothing, &Arc::default(), false).unwrap_or_else(|failure| panic!("{failure}")).1;
         assert_eq!(run(), run(), "SIM_SEED={seed} has two different runs");
     }
 }

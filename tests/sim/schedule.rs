@@ -38,8 +38,14 @@ impl World {
     }
 
     fn one_step(&mut self) {
-        let shard = self.below(self.setup.shards);
-        match self.below(1000) {
+        let instance = self.below(self.setup.instances);
+        let shard = self.shards_of(instance).start + self.below(self.setup.shards);
+        let choice = self.below(1000);
+        // Clients, the network and the clock do not depend on the instance.
+        if !self.is_active(instance) && !matches!(choice, 0..350 | 560..690 | 950..970) {
+            return self.inactive_step(instance);
+        }
+        match choice {
             0..150 => {
                 let agent = self.below(self.agents.len());
                 self.agent_acts(agent);
@@ -60,19 +66,37 @@ impl World {
                     self.client_read(id);
                 }
             }
-            690..790 => self.writer_step(),
+            690..770 => self.writer_step(instance),
+            770..790 => {
+                #[cfg(feature = "cluster")]
+                self.follow(instance);
+            }
             790..860 => {
                 let reader = self.below(2);
-                self.reader_step(reader);
+                self.reader_step(instance, reader);
             }
             860..950 => self.handle_message(shard),
             950..970 => self.pass_time(),
-            _ => self.inject_fault(),
+            _ => self.inject_fault(instance),
         }
-        self.end_of_drain();
+        self.end_of_drain(instance);
     }
 
-    fn inject_fault(&mut self) {
+    /// An instance that does not run is started after a while, and one that is stopped goes on.
+    fn inactive_step(&mut self, instance: usize) {
+        if !self.chance(1, 30) {
+            return;
+        }
+        match &mut self.instances[instance] {
+            None => self.start(instance),
+            Some(process) => {
+                process.stopped = false;
+                trace!(self, "instance {instance}: goes on");
+            }
+        }
+    }
+
+    fn inject_fault(&mut self, instance: usize) {
         match self.below(60) {
             0..8 => {
                 if let Some(id) = self.pick(|link| !link.client_done) {
@@ -94,25 +118,32 @@ impl World {
                     self.links.get_mut(&id).expect("the link exists").stalled = false;
                 }
             }
-            40..54 => self.maintain(),
-            54..56 => self.crash(),
-            56 if !self.process().draining => self.drain(),
+            40..54 => self.maintain(instance),
+            54..56 => self.crash(instance),
+            56 if !self.process(instance).draining => self.drain(instance),
+            57 if self.setup.instances > 1 => {
+                trace!(self, "instance {instance}: stopped");
+                self.coverage.stops += 1;
+                self.process(instance).stopped = true;
+            }
             _ => {}
         }
     }
 
-    fn end_of_drain(&mut self) {
-        let process = self.process();
-        if process.draining {
-            let drained = process.loops.iter().all(|state| state.drained);
-            if drained || self.chance(1, 60) {
-                self.end();
-            }
+    fn end_of_drain(&mut self, instance: usize) {
+        let Some(process) = self.instances[instance].as_ref().filter(|process| process.draining && !process.stopped)
+        else {
+            return;
+        };
+        let drained = process.loops.iter().all(|state| state.drained);
+        if drained || self.chance(1, 60) {
+            self.end(instance);
         }
     }
 
     fn pass_time(&mut self) {
-        let next = self.process().loops.iter().filter_map(|state| state.shard.poll_timeout()).min();
+        let active = self.instances.iter().flatten().filter(|process| !process.stopped);
+        let next = active.flat_map(|process| &process.loops).filter_map(|state| state.shard.poll_timeout()).min();
         let micros = match self.below(40) {
             0..20 => self.random.below(50_000),
             20..32 => next.map_or(1000, |at| at.since(self.now.mono)),
@@ -135,8 +166,10 @@ impl World {
         self.now.mono = self.now.mono.plus(micros);
         self.now.wall.0 += micros as i64;
         trace!(self, "{micros} microseconds pass");
-        for shard in 0..self.setup.shards {
-            self.tick(shard);
+        for instance in 0..self.setup.instances {
+            if self.is_active(instance) {
+                self.shards_of(instance).for_each(|shard| self.tick(shard));
+            }
         }
     }
 
@@ -150,9 +183,20 @@ impl World {
     pub fn rest(&mut self) {
         trace!(self, "everything comes to rest");
         self.coverage.rests += 1;
-        if self.process().draining {
-            self.settle();
-            self.end();
+        for instance in 0..self.setup.instances {
+            match &mut self.instances[instance] {
+                None => self.start(instance),
+                Some(process) => process.stopped = false,
+            }
+        }
+        for instance in 0..self.setup.instances {
+            if self.process(instance).draining {
+                self.settle();
+                self.end(instance);
+            }
+            if self.instances[instance].is_none() {
+                self.start(instance);
+            }
         }
         // Messages with a key are sent until they get a response, failed pages are requested again, and all streams
         // reconnect; each of these may take another round.
@@ -169,14 +213,17 @@ impl World {
             }
         }
         // A step of maintenance that failed is not due again by itself.
-        self.maintain();
-        while self.maintenance_is_due() {
-            self.maintain();
+        for instance in 0..self.setup.instances {
+            self.poll_external_writes(instance);
+            self.maintain(instance);
+            while self.maintenance_is_due(instance) {
+                self.maintain(instance);
+            }
         }
         self.settle();
         self.check_rest();
         self.check_rows();
-        self.process().writer.check_search_index();
+        self.process(0).writer.check_search_index();
         self.advance(HEARTBEAT_MILLISECONDS * 1000 + 1000);
         self.settle();
         self.check_heartbeats();
@@ -200,29 +247,43 @@ impl World {
             for id in ids {
                 done += self.turn_link(id);
             }
-            for shard in 0..self.setup.shards {
-                let state = &self.process().loops[shard];
-                let busy = !state.ready.is_empty()
-                    || !state.mailbox.is_empty()
-                    || !state.messages.is_empty()
-                    || !state.writable.is_empty()
-                    || state.shard.has_dirty();
-                done += usize::from(busy);
-                self.handle_message(shard);
-                self.read(shard);
-                self.write(shard);
+            for instance in 0..self.setup.instances {
+                done += self.turn_instance(instance);
             }
-            done += self.process().deliveries.len() + self.commands.len() + self.queries.len();
-            done += self.process().readers.iter().filter(|(_, message)| message.is_some()).count();
-            self.writer_step();
-            self.reader_step(0);
-            self.reader_step(1);
             if done == 0 {
                 self.sweep();
                 return;
             }
         }
         panic!("the world does not become idle");
+    }
+
+    fn turn_instance(&mut self, instance: usize) -> usize {
+        let mut done = 0;
+        for shard in self.shards_of(instance) {
+            let state = self.state(shard);
+            let busy = !state.ready.is_empty()
+                || !state.mailbox.is_empty()
+                || !state.messages.is_empty()
+                || !state.writable.is_empty()
+                || state.shard.has_dirty();
+            done += usize::from(busy);
+            self.handle_message(shard);
+            self.read(shard);
+            self.write(shard);
+        }
+        let process = self.process(instance);
+        done += process.deliveries.len() + process.commands.len() + process.queries.len();
+        done += usize::from(process.unreported.is_some());
+        done += process.readers.iter().filter(|(_, message)| message.is_some()).count();
+        self.writer_step(instance);
+        self.reader_step(instance, 0);
+        self.reader_step(instance, 1);
+        #[cfg(feature = "cluster")]
+        {
+            done += usize::from(self.follow(instance));
+        }
+        done
     }
 
     fn turn_link(&mut self, id: usize) -> usize {
@@ -265,13 +326,14 @@ impl World {
 
     /// Checks that nothing is pending, every request has its response, and every stream is complete.
     fn check_rest(&mut self) {
-        for (shard, state) in self.process().loops.iter().enumerate() {
+        for shard in 0..self.setup.instances * self.setup.shards {
+            let state = self.state(shard);
             assert!(state.messages.is_empty() && state.mailbox.is_empty(), "shard {shard} has messages");
         }
         let unnotified = |workspace: &crate::model::Workspace| workspace.unnotified != 0;
         assert!(!self.model.workspaces.iter().any(unnotified), "a participant is not notified of a deletion");
         let position = self.model.position();
-        for state in &self.process().loops {
+        for state in self.instances.iter().flatten().flat_map(|process| &process.loops) {
             assert!(state.position == position || state.slots.is_empty(), "a shard stays at {}", state.position);
         }
         let (model, requests): (&Model, _) = (&self.model, &self.requests);

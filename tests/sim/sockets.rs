@@ -39,7 +39,7 @@ impl World {
         link.readable = true;
         let shard = link.shard;
         if !std::mem::replace(&mut link.in_ready, true) {
-            self.process().loops[shard].ready.push_back(id);
+            self.state_mut(shard).ready.push_back(id);
         }
         if self.links[&id].reset_arrived {
             self.writable_edge(id);
@@ -48,14 +48,14 @@ impl World {
 
     /// A loop reads a connection that is ready.
     pub fn read(&mut self, shard: usize) {
-        let Some(id) = self.process().loops[shard].ready.pop_front() else { return };
+        let Some(id) = self.state_mut(shard).ready.pop_front() else { return };
         let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone) else { return };
         link.in_ready = false;
         let slot = link.slot;
         for _ in 0..2 {
             let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone && link.readable) else { return };
-            let process = self.process.as_mut().expect("the program runs");
-            if !process.loops[shard].shard.wants_bytes(slot) {
+            let process = self.instances[shard / self.setup.shards].as_mut().expect("the instance runs");
+            if !process.loops[shard % self.setup.shards].shard.wants_bytes(slot) {
                 return;
             }
             if link.reset_arrived {
@@ -76,14 +76,14 @@ impl World {
         }
         if let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone && link.readable && !link.in_ready) {
             link.in_ready = true;
-            self.process().loops[shard].ready.push_back(id);
+            self.state_mut(shard).ready.push_back(id);
         }
     }
 
     /// A loop writes every dirty connection, and those whose sockets have space again.
     pub fn write(&mut self, shard: usize) {
         let now = self.now;
-        let state = &mut self.process().loops[shard];
+        let state = self.state_mut(shard);
         state.shard.count_finished(now);
         let mut slots = Vec::new();
         state.shard.take_dirty(&mut slots);
@@ -100,7 +100,7 @@ impl World {
             (link.shard, link.slot, link.reset_arrived, link.room - (link.taken - link.read));
         let (offered, filled) = {
             let mut slices = [IoSlice::new(&[]); WRITE_BUFFERS_MAX];
-            let filled = self.process().loops[shard].shard.outgoing(slot, &mut slices);
+            let filled = self.state_mut(shard).shard.outgoing(slot, &mut slices);
             (slices[..filled].iter().map(|slice| slice.len()).sum::<usize>(), filled)
         };
         if filled == 0 {
@@ -130,7 +130,7 @@ impl World {
         let writable = link.writable;
         self.feed(shard, Input::Wrote { slot, bytes: taken });
         if more {
-            self.process().loops[shard].writable.push(id);
+            self.state_mut(shard).writable.push(id);
         } else if !writable && room_left {
             // The kernel took less than its free space, and reports the rest as a new edge.
             self.writable_edge(id);
@@ -141,7 +141,7 @@ impl World {
         let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone && !link.writable) else { return };
         link.writable = true;
         let shard = link.shard;
-        self.process().loops[shard].writable.push(id);
+        self.state_mut(shard).writable.push(id);
     }
 
     /// A client reads some bytes from its kernel.
@@ -170,15 +170,16 @@ impl World {
 
     /// Checks what a shard has queued on its connections.
     pub fn observe(&mut self, shard: usize, moment: &Moment) {
-        let process = self.process.as_ref().expect("the program runs");
+        let process = self.instances[self.instance_of(shard)].as_ref().expect("the instance runs");
+        let state = &process.loops[shard % self.setup.shards];
         let mut fresh = Vec::new();
-        for (&slot, &id) in &process.loops[shard].slots {
+        for (&slot, &id) in &state.slots {
             let link = self.links.get_mut(&id).expect("a used slot has a link");
             if link.part_queued.is_some() {
                 link.latest_wall = link.latest_wall.max(moment.now.wall);
             }
             let mut slices = [IoSlice::new(&[]); RUNS_MAX];
-            let filled = process.loops[shard].shard.outgoing(slot, &mut slices);
+            let filled = state.shard.outgoing(slot, &mut slices);
             assert!(filled < RUNS_MAX, "an outbox has too many runs");
             let mut known = 0;
             let mut added = Vec::new();
@@ -241,10 +242,9 @@ impl World {
             let link = self.links.get_mut(&id).expect("the link exists");
             link.items.push_back((end, item, request, remembered));
         }
-        let process = self.process.as_ref().expect("the program runs");
         let link = &self.links[&id];
         // The rest of a long event is not in memory.
-        let has_rest = process.loops[link.shard].shard.outgoing_bytes(link.slot) > link.unsent.len();
+        let has_rest = self.state(link.shard).shard.outgoing_bytes(link.slot) > link.unsent.len();
         assert!(!was_stream || link.transcript.is_whole() || has_rest, "a stream ends within an event");
         if was_stream && !link.transcript.is_whole() {
             let link = self.links.get_mut(&id).expect("the link exists");
@@ -346,12 +346,13 @@ impl World {
     /// After a tick, every expired deadline must have had its effect. `waited` had output before the tick.
     pub fn check_deadlines(&mut self, shard: usize, waited: &[usize]) {
         let now = self.now;
-        let process = self.process.as_ref().expect("the program runs");
-        for (&slot, &id) in &process.loops[shard].slots {
+        let process = self.instances[self.instance_of(shard)].as_ref().expect("the instance runs");
+        let state = &process.loops[shard % self.setup.shards];
+        for (&slot, &id) in &state.slots {
             let link = self.links.get_mut(&id).expect("a used slot has a link");
             let Some(session) = &mut link.session else {
                 // A connection that waits for the store has no deadline until the response.
-                let waits = !process.loops[shard].shard.wants_bytes(slot);
+                let waits = !state.shard.wants_bytes(slot);
                 let idle = link.active_at.plus_milliseconds(IDLE_MILLISECONDS) < now.mono;
                 assert!(!idle || waits, "link {id} is idle and not closed");
                 continue;
@@ -362,7 +363,7 @@ impl World {
                 continue;
             }
             // The rest of a long event waits to be read again.
-            let has_rest = process.loops[shard].shard.outgoing_bytes(slot) > link.unsent.len();
+            let has_rest = state.shard.outgoing_bytes(slot) > link.unsent.len();
             if has_rest || waited.contains(&id) {
                 session.heartbeat_due = now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
             }

@@ -1,19 +1,25 @@
-//! The environment of the program: its event loops, driven by the scheduler, the writer, the readers, the disk and the
-//! clients. Everything happens in steps chosen by the scheduler.
+//! The environment of the program: its instances, each with event loops, a writer and readers, driven by the scheduler, and the
+//! disk and the clients. Everything happens in steps chosen by the scheduler.
+//!
+//! A shard is named by its place among those of all instances.
 
 use crate::coverage::Coverage;
 use crate::database::RunDatabase;
 use crate::fair_queue::FairQueue;
+#[cfg(feature = "cluster")]
+use crate::follower::Follower;
 use crate::link::*;
 use crate::model::Model;
+use crate::planted::Planted;
 use crate::session::{Doing, Moment};
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    Claims, Command, CommitShare, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys, MemoryPlan,
-    MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader, Retention, Settings,
-    Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
+    Claims, Command, CommitShare, Committed, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys,
+    MemoryPlan, Merger, MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader,
+    ReplyTo, Retention, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -24,7 +30,7 @@ pub const STALL_MILLISECONDS: u64 = 20_000;
 pub const MONO_AT_OPEN: MonoTime = MonoTime(1_000_000);
 pub const STREAMS_PER_USER: u32 = 6;
 
-/// A message about the last batch that the writer's thread still has to deliver.
+/// A message about a commit that still has to be delivered.
 pub enum Delivery {
     Announce(EventNumber),
     Share(usize, CommitShare),
@@ -48,6 +54,8 @@ pub struct Loop {
 /// The setup of a run, determined by its seed.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    pub instances: usize,
+    /// Shards of each instance.
     pub shards: usize,
     pub users: usize,
     pub agents: usize,
@@ -73,8 +81,27 @@ pub struct Process {
     pub readers: Vec<(Reader, Option<ShardMessage>)>,
     pub shared: Arc<SharedState>,
     pub loops: Vec<Loop>,
+    pub commands: FairQueue<Command>,
+    /// The queries, and whether a step of each was executed.
+    pub queries: FairQueue<(PendingQuery, bool)>,
+    /// A commit that the writer's thread has not reported yet.
+    pub unreported: Option<Committed>,
+    pub merger: Merger,
+    /// Reads the commits of other instances.
+    #[cfg(feature = "cluster")]
+    pub follower: Option<Follower>,
     pub deliveries: VecDeque<Delivery>,
     pub draining: bool,
+    /// Whether it does nothing for a while, as a stopped process.
+    pub stopped: bool,
+    /// The position that it has announced.
+    pub known_committed: u64,
+    /// The position after its last commit.
+    #[cfg(feature = "cluster")]
+    pub own_position: EventNumber,
+    pub opened_at: MonoTime,
+    /// The age of the database when it was opened.
+    pub age_at_open: i64,
 }
 
 pub struct World {
@@ -89,12 +116,10 @@ pub struct World {
     pub digest: u64,
     pub directory: PathBuf,
     pub database: RunDatabase,
-    pub process: Option<Process>,
-    pub context: Option<Arc<Context>>,
+    /// `None` while an instance does not run.
+    pub instances: Vec<Option<Process>>,
+    pub planted: Planted,
     pub keys: Keys,
-    pub commands: FairQueue<Command>,
-    /// The queries, and whether a step of each was executed.
-    pub queries: FairQueue<(PendingQuery, bool)>,
     pub links: BTreeMap<usize, Link>,
     pub next_link: usize,
     pub requests: Vec<Request>,
@@ -102,9 +127,8 @@ pub struct World {
     pub agents: Vec<Agent>,
     pub stream_clients: Vec<StreamClient>,
     pub model: Model,
+    /// The newest position that an instance has announced.
     pub known_committed: u64,
-    /// The age of the database when the program opened it.
-    pub age_at_open: i64,
     /// The newest position shown to each user in a response.
     pub shown: Vec<u64>,
     pub coverage: Coverage,
@@ -120,10 +144,13 @@ macro_rules! trace {
 pub(crate) use trace;
 
 impl World {
-    pub fn new(seed: u64, step: Arc<AtomicU64>, trace: bool, directory: PathBuf) -> World {
+    pub fn new(seed: u64, planted: Planted, step: Arc<AtomicU64>, trace: bool, directory: PathBuf) -> World {
         let mut random = Random::new(seed);
+        // Only with the feature can an instance follow others.
+        let instances = if cfg!(feature = "cluster") { 1 + random.below(3) as usize } else { 1 };
         let heavy = random.below(10) == 0;
         let setup = Setup {
+            instances,
             shards: 2 + random.below(2) as usize,
             users: 3 + random.below(3) as usize,
             agents: 3 + random.below(3) as usize,
@@ -159,6 +186,7 @@ impl World {
             link: None,
             seen: Vec::new(),
             opened: 0,
+            last_instance: 0,
         });
         let stream_clients = stream_clients.collect();
         let mut world = World {
@@ -171,11 +199,9 @@ impl World {
             digest: 0,
             database: RunDatabase::new(&directory),
             directory,
-            process: None,
-            context: None,
+            instances: (0..instances).map(|_| None).collect(),
+            planted,
             keys: Keys::new(SECRET, &[], None, None),
-            commands: FairQueue::new(setup.writer_queue),
-            queries: FairQueue::new(setup.reader_queue),
             links: BTreeMap::new(),
             next_link: 0,
             requests: Vec::new(),
@@ -184,17 +210,16 @@ impl World {
             stream_clients,
             model: Model::new(users),
             known_committed: 0,
-            age_at_open: 0,
             shown,
             coverage: Coverage::default(),
         };
         trace!(world, "{:?}", world.setup);
-        world.open();
+        (0..instances).for_each(|instance| world.open(instance));
         world
     }
 
-    /// Starts the program on the existing database.
-    pub fn open(&mut self) {
+    /// Starts an instance on the existing database.
+    pub fn open(&mut self, instance: usize) {
         let Setup { inbox, retention, notified_rows_max, query_rows_max, .. } = self.setup;
         let config = StoreConfig {
             inbox,
@@ -203,7 +228,6 @@ impl World {
             query_rows_max,
             ..StoreConfig::new(self.database.setting())
         };
-        self.database.expire_instances();
         let mut writer = Writer::open(&config).expect("the database opens");
         self.database.opened(&mut writer);
         let position = writer.position();
@@ -219,12 +243,14 @@ impl World {
         });
         let shared = Arc::new(SharedState::default());
         shared.streams.advance_position(position);
-        self.known_committed = position.0;
-        self.now.mono = MONO_AT_OPEN;
+        self.known_committed = self.known_committed.max(position.0);
+        if self.setup.instances == 1 {
+            self.now.mono = MONO_AT_OPEN;
+        }
         // The first reading of the clock.
         writer.maintenance_due(self.now);
-        self.age_at_open = self.database.number("SELECT age FROM journal_head", &[]);
-        assert!(self.age_at_open >= self.model.last_age(), "the database is younger than its last commit");
+        let age_at_open = self.database.number("SELECT age FROM journal_head", &[]);
+        assert!(age_at_open >= self.model.last_age(), "the database is younger than its last commit");
         let loops = (0..self.setup.shards).map(|index| {
             let (context, shared, token_rules) = (Arc::clone(&context), Arc::clone(&shared), Arc::clone(&token_rules));
             let random = Random::new(self.random.next_u64());
@@ -243,12 +269,67 @@ impl World {
         let loops = loops.collect();
         let reader = || (writer.open_reader().expect("a reader opens"), None);
         let readers = vec![reader(), reader()];
-        self.context = Some(context);
-        self.process = Some(Process { writer, readers, shared, loops, deliveries: VecDeque::new(), draining: false });
+        #[cfg(feature = "cluster")]
+        let follower = (self.setup.instances > 1).then(|| Follower::new(reader().0));
+        self.instances[instance] = Some(Process {
+            writer,
+            readers,
+            shared,
+            loops,
+            commands: FairQueue::new(self.setup.writer_queue),
+            queries: FairQueue::new(self.setup.reader_queue),
+            unreported: None,
+            merger: Merger::new(position, self.setup.instances > 1),
+            #[cfg(feature = "cluster")]
+            follower,
+            deliveries: VecDeque::new(),
+            draining: false,
+            stopped: false,
+            known_committed: position.0,
+            #[cfg(feature = "cluster")]
+            own_position: position,
+            opened_at: self.now.mono,
+            age_at_open,
+        });
     }
 
-    pub fn process(&mut self) -> &mut Process {
-        self.process.as_mut().expect("the program runs")
+    /// A running instance.
+    pub fn process(&mut self, instance: usize) -> &mut Process {
+        self.instances[instance].as_mut().expect("the instance runs")
+    }
+
+    /// The instances that run, stopped or not.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.setup.instances).filter(|instance| self.instances[*instance].is_some()).collect()
+    }
+
+    /// Whether an instance does its work.
+    pub fn is_active(&self, instance: usize) -> bool {
+        self.instances[instance].as_ref().is_some_and(|process| !process.stopped)
+    }
+
+    pub fn instance_of(&self, shard: usize) -> usize {
+        shard / self.setup.shards
+    }
+
+    /// The shards of an instance.
+    pub fn shards_of(&self, instance: usize) -> Range<usize> {
+        instance * self.setup.shards..(instance + 1) * self.setup.shards
+    }
+
+    /// The place of a shard among those of all instances.
+    pub fn shard_of(&self, instance: usize, to: ReplyTo) -> usize {
+        instance * self.setup.shards + usize::from(to.shard)
+    }
+
+    pub fn state(&self, shard: usize) -> &Loop {
+        let process = self.instances[self.instance_of(shard)].as_ref().expect("the instance runs");
+        &process.loops[shard % self.setup.shards]
+    }
+
+    pub fn state_mut(&mut self, shard: usize) -> &mut Loop {
+        let (instance, place) = (self.instance_of(shard), shard % self.setup.shards);
+        &mut self.process(instance).loops[place]
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
@@ -285,7 +366,7 @@ impl World {
     pub fn feed(&mut self, shard: usize, input: Input<'_>) {
         let now = self.now;
         let (mut doing, mut page) = (Doing::Other, BTreeSet::new());
-        let mut position = self.process().loops[shard].position;
+        let mut position = self.state(shard).position;
         let position_before = position;
         match &input {
             Input::Message(ShardMessage::Committed(committed)) => {
@@ -301,7 +382,7 @@ impl World {
             }
             _ => {}
         }
-        let state = &mut self.process().loops[shard];
+        let state = self.state_mut(shard);
         state.position = position;
         state.shard.handle(input, now);
         self.after(shard, Moment { doing, position_before, page, now });
@@ -311,7 +392,7 @@ impl World {
     pub fn tick(&mut self, shard: usize) {
         let now = self.now;
         let waited: Vec<usize> = self.links_of(shard).filter(|(_, l)| !l.unsent.is_empty()).map(|(id, _)| id).collect();
-        let state = &mut self.process().loops[shard];
+        let state = self.state_mut(shard);
         state.shard.tick(now);
         assert!(state.shard.poll_timeout().is_none_or(|at| at > now.mono), "an expired timer remains");
         let position = state.position;
@@ -323,17 +404,17 @@ impl World {
     fn after(&mut self, shard: usize, moment: Moment) {
         self.drain_outputs(shard);
         self.observe(shard, &moment);
-        let process = self.process();
-        process.loops[shard].shard.check_invariants();
-        process.shared.check_invariants();
+        self.state(shard).shard.check_invariants();
+        let instance = self.instance_of(shard);
+        self.process(instance).shared.check_invariants();
     }
 
     fn drain_outputs(&mut self, shard: usize) {
         let now = self.now;
-        while let Some(output) = self.process().loops[shard].shard.poll_output() {
+        while let Some(output) = self.state_mut(shard).shard.poll_output() {
             match output {
                 Output::Work(work) => {
-                    self.dispatch_work(work);
+                    self.dispatch_work(self.instance_of(shard), work);
                 }
                 Output::TuneStream(_) => {}
                 Output::Resume(slot) => {
@@ -342,7 +423,7 @@ impl World {
                 Output::MeasureUndelivered(slot) => {
                     if let Some(link) = self.link_at(shard, slot) {
                         let bytes = (link.taken - link.read) as usize;
-                        self.process().loops[shard].shard.handle(Input::Undelivered { slot, bytes }, now);
+                        self.state_mut(shard).shard.handle(Input::Undelivered { slot, bytes }, now);
                     }
                 }
                 Output::EndWriting(slot) => {
@@ -356,16 +437,16 @@ impl World {
                 }
                 Output::StopAccepting | Output::Quiesced => {}
                 Output::Drained => {
-                    self.process().loops[shard].drained = true;
+                    self.state_mut(shard).drained = true;
                 }
             }
         }
     }
 
-    fn dispatch_work(&mut self, work: Work) {
+    fn dispatch_work(&mut self, instance: usize, work: Work) {
         match work {
-            Work::Command(command) => self.submit(command),
-            Work::Query(query) => self.ask((PendingQuery::new(query), false)),
+            Work::Command(command) => self.submit(instance, command),
+            Work::Query(query) => self.ask(instance, (PendingQuery::new(query), false)),
             Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. } => {
                 unreachable!("runs have no responders")
             }
@@ -373,26 +454,28 @@ impl World {
         }
     }
 
-    fn submit(&mut self, command: Command) {
-        for command in self.commands.push(&Holder::User(command.actor.id.clone()), command) {
+    fn submit(&mut self, instance: usize, command: Command) {
+        let commands = &mut self.process(instance).commands;
+        for command in commands.push(&Holder::User(command.actor.id.clone()), command) {
             self.coverage.writer_overloads += 1;
             let rejected = crate::model::Expected { status: 503, body: None, number: None, replayed: false };
             self.requests[request_of(&command.correlation_id)].expected = Some(rejected);
-            self.enqueue_message(command.reply_to.shard.into(), ShardMessage::CommandDropped(command.reply_to));
+            let shard = self.shard_of(instance, command.reply_to);
+            self.enqueue_message(shard, ShardMessage::CommandDropped(command.reply_to));
         }
     }
 
     /// Enqueues a query, or its next step.
-    pub fn ask(&mut self, query: (PendingQuery, bool)) {
-        for (pending, _) in self.queries.push(&query.0.query.holder(), query) {
+    pub fn ask(&mut self, instance: usize, query: (PendingQuery, bool)) {
+        for (pending, _) in self.process(instance).queries.push(&query.0.query.holder(), query) {
             self.coverage.reader_overloads += 1;
             let to = pending.query.reply_to;
-            self.enqueue_message(to.shard.into(), ShardMessage::Dropped(to));
+            self.enqueue_message(self.shard_of(instance, to), ShardMessage::Dropped(to));
         }
     }
 
     pub fn link_at(&mut self, shard: usize, slot: u32) -> Option<&mut Link> {
-        let id = *self.process().loops[shard].slots.get(&slot)?;
+        let id = *self.state(shard).slots.get(&slot)?;
         self.links.get_mut(&id)
     }
 
@@ -401,17 +484,17 @@ impl World {
     }
 
     fn resume(&mut self, shard: usize, slot: u32) {
-        let Some(&id) = self.process().loops[shard].slots.get(&slot) else { return };
+        let Some(&id) = self.state(shard).slots.get(&slot) else { return };
         trace!(self, "link {id}: to be read again");
         let link = self.links.get_mut(&id).expect("a used slot has a link");
         if link.readable && !link.in_ready {
             link.in_ready = true;
-            self.process().loops[shard].ready.push_back(id);
+            self.state_mut(shard).ready.push_back(id);
         }
     }
 
     fn closed(&mut self, shard: usize, slot: u32) {
-        let Some(id) = self.process().loops[shard].slots.remove(&slot) else { return };
+        let Some(id) = self.state_mut(shard).slots.remove(&slot) else { return };
         let link = self.links.get_mut(&id).expect("a used slot has a link");
         trace!(self, "link {id}: closed by the server");
         link.gone = true;
@@ -460,7 +543,7 @@ fn settings(signing_key: &[u8; 32]) -> Settings {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.process = None;
+        self.instances.clear();
         self.database.closing();
         let _ = std::fs::remove_dir_all(&self.directory);
     }

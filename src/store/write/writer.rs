@@ -462,6 +462,18 @@ impl Writer {
         self.connection.db.sqlite_mut()
     }
 
+    /// Takes what other processes have written for known: the cache, and the head of the journal unless `reads_head`, stay as they
+    /// are. For tests of tests, which plant this mistake.
+    #[doc(hidden)]
+    #[cfg(feature = "cluster")]
+    pub fn overlook_external_writes(&mut self, reads_head: bool) {
+        self.external_version = self.connection.external_version().ok().flatten().unwrap_or(UNKNOWN_VERSION);
+        self.polled_version = self.external_version;
+        if reads_head {
+            self.head = journal_head::load(&self.connection.db).expect("the head of the journal can be read");
+        }
+    }
+
     /// Executes statements on the writer's own connection, for tests that make a server fail.
     #[doc(hidden)]
     pub fn execute_batch(&mut self, statements: &str) {

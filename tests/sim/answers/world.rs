@@ -228,7 +228,6 @@ impl AnswerWorld {
             answers_per_user_max: self.limits.answers_per_user_max,
         };
         let config = StoreConfig { responders, ..StoreConfig::new(self.database.setting()) };
-        self.database.expire_instances();
         let mut writer = Writer::open(&config).expect("the database opens");
         self.database.opened(&mut writer);
         let reader = writer.open_reader().expect("a reader opens");
@@ -802,7 +801,9 @@ impl AnswerWorld {
             eprintln!("crash");
         }
         self.counts.crashes += 1;
+        let killed = self.process().writer.instance();
         self.database.crash(|| self.process = None);
+        self.database.expire_instance(killed);
         self.open(true);
     }
 

@@ -6,7 +6,7 @@ mod proxy;
 mod server;
 
 use crate::model::Fault;
-use cortex_core::internals::{Database, Writer};
+use cortex_core::internals::{Database, InstanceId, Writer};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 #[cfg(feature = "cluster")]
@@ -75,12 +75,12 @@ impl RunDatabase {
         }
     }
 
-    /// Ends the lease of the last process, which would last for some seconds of the real time.
-    pub fn expire_instances(&self) {
+    /// Ends the lease of a killed process, which would last for some seconds of the real time.
+    pub fn expire_instance(&self, killed: Option<InstanceId>) {
         match self {
-            RunDatabase::File(_) => {}
+            RunDatabase::File(_) => assert!(killed.is_none(), "a file has no leases"),
             #[cfg(feature = "cluster")]
-            RunDatabase::Server(server) => server.expire_instances(),
+            RunDatabase::Server(server) => server.expire_instance(killed.expect("an instance has a lease")),
         }
     }
 
@@ -90,7 +90,8 @@ impl RunDatabase {
             RunDatabase::File(file) => {
                 // A process crash is not a machine crash: written data stays, synced or not.
                 writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
-                file.db = Some(Connection::open(file.path()).expect("the database opens a second time"));
+                let path = file.path();
+                file.db.get_or_insert_with(|| Connection::open(path).expect("the database opens a second time"));
             }
             #[cfg(feature = "cluster")]
             RunDatabase::Server(_) => {}
@@ -106,7 +107,7 @@ impl RunDatabase {
         }
     }
 
-    /// Kills the process: `kill` drops it. Data on disk stays, synced or not.
+    /// Kills the only process: `kill` drops it. Data on disk stays, synced or not.
     pub fn crash(&mut self, kill: impl FnOnce()) {
         match self {
             RunDatabase::File(file) => {

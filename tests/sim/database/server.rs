@@ -3,7 +3,7 @@
 use super::proxy::Proxy;
 use crate::model::{Fault, Loss};
 use crate::postgres::TestServer;
-use cortex_core::internals::{Database, StoreConfig, Writer};
+use cortex_core::internals::{Database, InstanceId, StoreConfig, Writer};
 use rusqlite::types::Value;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -95,8 +95,11 @@ impl ServerDatabase {
         rows.unwrap_or_else(|error| panic!("{query}: {error:?}"))
     }
 
-    pub fn expire_instances(&self) {
-        self.execute("UPDATE instances SET is_expired = 1; UPDATE answer_jobs SET claimed_by = NULL");
+    pub fn expire_instance(&self, InstanceId(id): InstanceId) {
+        self.execute(&format!(
+            "UPDATE instances SET is_expired = 1 WHERE id = {id};
+            UPDATE answer_jobs SET claimed_by = NULL WHERE claimed_by = {id}"
+        ));
     }
 
     /// Executes a statement in a turn of its own.
