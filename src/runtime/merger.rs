@@ -129,6 +129,10 @@ impl Merger {
         // Own commits may have come out since.
         if slice.after <= self.position && self.position < slice.through {
             let events = slice.events.into_iter().filter(|event| event.number > self.position).collect();
+            // Each stream then reads a page, which tells whether the user has lost an event. The responders get the others here.
+            if slice.has_gap {
+                self.position = slice.through;
+            }
             self.pass(slice.through, events, true, &mut out);
         }
         self.release(out);
@@ -227,7 +231,7 @@ mod tests {
 
     fn slice(after: u64, through: u64) -> JournalSlice {
         let events = (after + 1..=through).map(|number| event(number, 1)).collect();
-        JournalSlice { after: EventNumber(after), through: EventNumber(through), events }
+        JournalSlice { after: EventNumber(after), through: EventNumber(through), has_gap: false, events }
     }
 
     /// What came out of a merger, checked as a shard sees it.
@@ -308,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_with_a_gap_lets_the_streams_read_pages() {
+        let mut merger = Merger::new(EventNumber(5), true);
+        let mut passed = Vec::new();
+        let mut out = |commit: Committed| passed.push((commit.before.0, commit.through.0));
+        merger.committed(commit(7, 8, 1), &mut out);
+        merger.slice(JournalSlice { has_gap: true, ..slice(5, 7) }, &mut out);
+        assert_eq!(passed, [(5, 5), (7, 7), (7, 8)]);
+    }
+
+    #[test]
     fn an_answer_that_a_slice_has_ended_does_not_start() {
         let started = |conversation: u64| AnswerStarted {
             job: JobId::default(),
@@ -331,7 +345,7 @@ mod tests {
         // More events than are kept: streams get the answer at its end.
         merger.commit_begins();
         let long = event(4, MERGE_BYTES_MAX);
-        merger.slice(JournalSlice { after: EventNumber(3), through: EventNumber(4), events: vec![long] }, |_| {});
+        merger.slice(JournalSlice { events: vec![long], ..slice(3, 4) }, |_| {});
         let own = Committed { started: Arc::new([started(9)]), ..commit(4, 5, 1) };
         merger.committed(own, |commit| assert!(commit.started.is_empty()));
     }

@@ -67,7 +67,7 @@ impl World {
             let recipients = event.map_or(0, |event| model.recipients(event));
             assert_eq!(recipients & !entry.recipients, 0, "event {number} of a slice goes to others than it should");
             for user in (0..model.users.len()).filter(|user| model.replays(entry, *user)) {
-                assert!(recipients & 1 << user != 0, "a slice lacks event {number} of {}", model.users[user]);
+                assert!(recipients & (1 << user) != 0, "a slice lacks event {number} of {}", model.users[user]);
             }
             if let Some(event) = event {
                 let mut json = Vec::new();
@@ -75,6 +75,8 @@ impl World {
                 assert!(model.texts(entry).last().is_some_and(|(_, text)| *text == json), "event {number} of a slice");
             }
         }
+        let is_lost = |through: &u64| *through > after.0;
+        assert_eq!(slice.has_gap, model.removed_through.iter().any(is_lost), "a slice tells of removed events");
         assert!(events.next().is_none(), "a slice has an event that is not in its range, or twice");
     }
 }

@@ -85,6 +85,7 @@ CREATE UNIQUE INDEX users_login ON users (",
     folded_email!("email"),
     ") WHERE password IS NOT NULL;
 CREATE INDEX users_token_rules ON users (key) WHERE status <> 0 OR tokens_since IS NOT NULL;
+CREATE INDEX users_removed_through ON users (removed_through) WHERE removed_through > 0;
 CREATE INDEX users_rule_change ON users (rule_change) WHERE rule_change IS NOT NULL;
 CREATE FUNCTION users_rule_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.rule_change := 1 + coalesce((SELECT max(rule_change) FROM users WHERE rule_change IS NOT NULL), 0);

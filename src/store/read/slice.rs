@@ -2,7 +2,7 @@
 //! other instances have committed.
 //!
 //! Invariant: a slice has every event of its range, each with the recipients that may see it, except events that no user may see
-//! any more.
+//! any more, or it has a gap.
 
 use crate::base::limits::{SLICE_BYTES_MAX, SLICE_EVENTS_MAX};
 use crate::domain::id::{EventNumber, IdKey, UserId};
@@ -23,6 +23,7 @@ pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> SqlRe
         return Ok(None);
     }
     let through = end(db, after, head)?;
+    let has_gap = db.prepare_cached(REMOVED)?.query_row([sql(after)], |row| row.get(0))?;
     let mut events = state_events::of_slice(db, ids, after, through)?;
     let messages = messages::of_slice(db, ids, after, through)?;
     let participants = if messages.is_empty() { HashMap::new() } else { participants(db, after, through)? };
@@ -49,7 +50,7 @@ pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> SqlRe
         events.push(event);
     }
     events.sort_unstable_by_key(|event| event.number);
-    Ok(Some(JournalSlice { after, through, events: events.into_iter().map(Arc::new).collect() }))
+    Ok(Some(JournalSlice { after, through, has_gap, events: events.into_iter().map(Arc::new).collect() }))
 }
 
 /// The last number of the slice after a number: as far as its events fit, and at least the first of them.
@@ -96,6 +97,11 @@ const SIZES: &str = "
             + 64 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number) AS bytes
         FROM state_events e WHERE e.number > ?1 ORDER BY e.number LIMIT ?2) e
     ORDER BY 1 LIMIT ?2";
+/// Whether retention has removed something after a number. The numbers of users without a row are in tables of their own.
+const REMOVED: &str = "
+    SELECT EXISTS (SELECT 1 FROM users WHERE removed_through > ?1)
+        OR EXISTS (SELECT 1 FROM removed_users WHERE removed_through > ?1)
+        OR EXISTS (SELECT 1 FROM removed_users_state WHERE others_through > ?1)";
 const PARTICIPANTS: &str = "
     SELECT p.conversation, p.since, u.oid FROM participants p CROSS JOIN users u ON u.key = p.user
     WHERE p.conversation IN (SELECT m.conversation FROM messages m WHERE m.number > ?1 AND m.number <= ?2)
