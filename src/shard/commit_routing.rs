@@ -29,6 +29,13 @@ pub struct RoutedCommit {
 /// Shards without command results come first: a client that has read a response may use another shard at once, and must
 /// find its own write there.
 pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
+    // A commit without results is one of other instances. It moves the position, if nothing else.
+    let is_of_others = committed.results.is_empty();
+    let concerns_all = is_of_others
+        || committed.through > committed.before
+        || !committed.events.is_empty()
+        || committed.token_rules.is_some()
+        || !committed.started.is_empty();
     let mut results_of_shard: Vec<Vec<CommandResult>> = (0..shards).map(|_| Vec::new()).collect();
     let mut responder_results = Vec::new();
     for result in committed.results {
@@ -37,7 +44,6 @@ pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
             None => responder_results.push(result),
         }
     }
-    let concerns_all = !committed.events.is_empty() || committed.token_rules.is_some() || !committed.started.is_empty();
     let mut routed: Vec<(usize, CommitShare)> = results_of_shard
         .into_iter()
         .enumerate()
@@ -112,7 +118,8 @@ mod tests {
         // Events, shards with results; order of the shares, results in each, results of responders, deletions.
         type RoutingCase<'a> = (&'a [EventKind], &'a [u16], &'a [usize], &'a [usize], usize, usize);
         let table: [RoutingCase<'_>; 4] = [
-            (&[], &[], &[], &[], 0, 0),
+            // It only moves the position.
+            (&[], &[], &[0, 1, 2], &[0, 0, 0], 0, 0),
             (&[], &[2, 2], &[2], &[2], 0, 0),
             (&[WorkspaceCreated], &[0, RESPONDERS], &[1, 2, 0], &[0, 0, 1], 1, 0),
             (&[MessageDeleted, WorkspaceCreated, WorkspaceDeleted], &[1], &[0, 2, 1], &[0, 0, 1], 0, 2),
