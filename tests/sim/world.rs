@@ -118,6 +118,7 @@ pub struct World {
     pub database: RunDatabase,
     /// `None` while an instance does not run.
     pub instances: Vec<Option<Process>>,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "without the feature, nothing is planted"))]
     pub planted: Planted,
     pub keys: Keys,
     pub links: BTreeMap<usize, Link>,
