@@ -124,7 +124,7 @@ fn a_database_of_a_newer_program_is_rejected_and_not_changed() {
     let mut server = Server::start(database.options());
     server.stop();
     let export = printed(server.sandbox(), &["export"], "");
-    database.run("UPDATE meta SET version = 9999");
+    database.run("UPDATE meta SET version = 9999, usable_from = 9999");
     let start = server.failed_restart();
     assert!(start.code == Some(1) && start.stderr.contains("schema version 9999"), "{}", start.stderr);
     for (arguments, input) in
@@ -133,6 +133,11 @@ fn a_database_of_a_newer_program_is_rejected_and_not_changed() {
         assert!(failed(server.sandbox(), arguments, input).contains("use a newer program"), "{arguments:?}");
     }
     assert_eq!(database.run("SELECT version FROM meta"), "9999");
+    // One beside which this version may run.
+    database.run("UPDATE meta SET usable_from = 1");
+    server.start_again();
+    User::new(&server, "ann").say("default", "beside a newer program");
+    assert!(printed(server.sandbox(), &["verify"], "").starts_with("ok: "));
 }
 
 #[test]

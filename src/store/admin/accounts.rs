@@ -76,7 +76,7 @@ impl Admin {
                 let address = Address::parse(url)?;
                 let path = PathBuf::from(address.name());
                 let db = address.connect(SessionUse::Writer)?;
-                if !create && schema::version(&db).map_err(|error| OpenError::of_engine(&path, &error))?.is_none() {
+                if !create && !schema::has_tables(&db, &path)? {
                     let reason = "it is empty: create its tables with user add, or start a server".into();
                     return Err(OpenError::CannotOpen { path, reason });
                 }

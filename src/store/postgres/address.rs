@@ -154,10 +154,8 @@ impl Address {
     pub(crate) fn open(&self, purpose: SessionUse) -> Result<(SqlConnection, DatabaseMeta), OpenError> {
         let (db, path) = (self.connect(purpose)?, Path::new(&self.name));
         let failed = |error| OpenError::of_engine(path, &error);
-        match schema::version(&db).map_err(failed)? {
-            Some(schema::VERSION) => {}
-            Some(found) => return Err(OpenError::Newer { path: path.into(), found, known: schema::VERSION }),
-            None => return Err(OpenError::CannotOpen { path: path.into(), reason: "it is empty".into() }),
+        if !schema::has_tables(&db, path)? {
+            return Err(OpenError::CannotOpen { path: path.into(), reason: "it is empty".into() });
         }
         let meta = schema::load_meta(&db).map_err(failed)?;
         Ok((db, meta))

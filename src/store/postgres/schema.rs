@@ -13,8 +13,9 @@ use crate::store::sqlite::schema::{DatabaseMeta, new_epoch};
 use std::path::Path;
 use uuid::Uuid;
 
-/// The version of the schema. A version of the program runs on a database whose version it knows.
-pub(crate) const VERSION: i64 = 1;
+/// The version of the schema. Instances of two versions may run side by side: a change of the schema only adds what the version before
+/// it does not name, and says so in `meta.usable_from`, the oldest version that can use the tables.
+const VERSION: i64 = 1;
 
 /// The advisory lock that one process holds while it creates or migrates the schema, in the name space of this program.
 const SCHEMA_LOCK: i64 = 0x4372_7478_0000_0001;
@@ -38,6 +39,7 @@ const TABLES: &str = concat!(
 CREATE TABLE meta (
     id BIGINT PRIMARY KEY CHECK (id = 1),
     version BIGINT NOT NULL,
+    usable_from BIGINT NOT NULL,
     id_key BYTEA NOT NULL,
     epoch BYTEA NOT NULL,
     signing_key BYTEA NOT NULL
@@ -372,8 +374,9 @@ pub(crate) fn create(
 pub(crate) fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     db.query_row("SELECT pg_advisory_xact_lock(?1)::text", [SCHEMA_LOCK], |_| Ok(())).map_err(failed)?;
-    match version(db).map_err(failed)? {
-        None => {
+    match has_tables(db, name)? {
+        true => Ok(()),
+        false => {
             // The index of searches has words of any language.
             let encoding: String = db.query_row("SHOW server_encoding", [], |row| row.get(0)).map_err(failed)?;
             if encoding != "UTF8" {
@@ -383,8 +386,6 @@ pub(crate) fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenE
             db.execute_batch(TABLES).map_err(failed)?;
             insert_meta(db).map_err(failed)
         }
-        Some(VERSION) => Ok(()),
-        Some(found) => Err(OpenError::Newer { path: name.into(), found, known: VERSION }),
     }
 }
 
@@ -411,16 +412,24 @@ pub(crate) fn durability_gap(db: &SqlConnection) -> SqlResult<Option<String>> {
     db.query_row(GAP, [], |row| row.get(0)).optional()
 }
 
-/// The version of the schema; `None` if there are no tables.
+/// Whether the database has tables, which this program can use: those of its own version, or of a newer one beside which programs of
+/// this version may run.
 ///
 /// # Errors
-/// Fails if the server does.
-pub(crate) fn version(db: &SqlConnection) -> SqlResult<Option<i64>> {
-    let exists: bool = db.query_row("SELECT to_regclass('meta') IS NOT NULL", [], |row| row.get(0))?;
-    if exists {
-        db.query_row("SELECT version FROM meta WHERE id = 1", [], |row| row.get(0)).map(Some)
-    } else {
-        Ok(None)
+/// Fails if the tables are of a version that this program cannot use.
+pub(crate) fn has_tables(db: &SqlConnection, name: &Path) -> Result<bool, OpenError> {
+    let failed = |error| OpenError::of_engine(name, &error);
+    let exists: bool = db.query_row("SELECT to_regclass('meta') IS NOT NULL", [], |row| row.get(0)).map_err(failed)?;
+    if !exists {
+        return Ok(false);
+    }
+    let versions = db.query_row("SELECT version, usable_from FROM meta WHERE id = 1", [], |row| {
+        Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
+    });
+    match versions.map_err(failed)? {
+        (VERSION, _) => Ok(true),
+        (found, usable_from) if found > VERSION && usable_from <= VERSION => Ok(true),
+        (found, _) => Err(OpenError::Newer { path: name.into(), found, known: VERSION }),
     }
 }
 
@@ -443,7 +452,7 @@ fn insert_meta(db: &SqlConnection) -> SqlResult<()> {
     fill_secret(&mut id_key);
     fill_secret(&mut signing_key);
     db.run(
-        "INSERT INTO meta (id, version, id_key, epoch, signing_key) VALUES (1, ?1, ?2, ?3, ?4)",
+        "INSERT INTO meta (id, version, usable_from, id_key, epoch, signing_key) VALUES (1, ?1, ?1, ?2, ?3, ?4)",
         params![VERSION, id_key, new_epoch().as_bytes(), signing_key],
     )
 }
