@@ -302,10 +302,12 @@ impl Writer {
     /// When the next step of maintenance is due.
     pub fn maintenance_due(&mut self, now: Now) -> MaintenanceDue {
         self.refresh_stats(now.mono);
+        // The clock begins with its first reading, whoever leads.
+        let age = self.age.at(now.mono);
         if !self.connection.leads() {
             return MaintenanceDue::Unknown;
         }
-        self.maintenance.due(&self.cache, self.head, now.mono, self.age.at(now.mono))
+        self.maintenance.due(&self.cache, self.head, now.mono, age)
     }
 
     /// Why the database cannot be written to, according to the last transactions.
