@@ -66,10 +66,18 @@ impl World {
                     self.client_read(id);
                 }
             }
-            690..770 => self.writer_step(instance),
-            770..790 => {
+            690..770 => {
+                self.writer_step(instance);
+                if self.process(instance).unreported.is_some() && self.chance(1, 20) {
+                    self.crash(instance);
+                }
+            }
+            770..790 =>
+            {
                 #[cfg(feature = "cluster")]
-                self.follow(instance);
+                if self.chance(self.setup.follow_percent, 100) {
+                    self.follow(instance);
+                }
             }
             790..860 => {
                 let reader = self.below(2);

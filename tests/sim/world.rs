@@ -60,6 +60,9 @@ pub struct Setup {
     pub users: usize,
     pub agents: usize,
     pub stream_clients: usize,
+    /// How often an instance reads what others have committed.
+    #[cfg(feature = "cluster")]
+    pub follow_percent: u64,
     pub writer_queue: usize,
     pub reader_queue: usize,
     pub mailbox_bytes: usize,
@@ -156,6 +159,8 @@ impl World {
             users: 3 + random.below(3) as usize,
             agents: 3 + random.below(3) as usize,
             stream_clients: 4 + random.below(5) as usize,
+            #[cfg(feature = "cluster")]
+            follow_percent: [100, 30, 5][random.below(3) as usize],
             writer_queue: if heavy { 64 } else { [2, 6, 64][random.below(3) as usize] },
             reader_queue: [1, 4, 64][random.below(3) as usize],
             mailbox_bytes: if heavy { 1 << 23 } else { [600, 4000, 1 << 23][random.below(3) as usize] },
