@@ -72,7 +72,8 @@ pub(crate) struct Turns {
     head: JournalHead,
     /// What others have changed since [`Turns::take_changed`].
     changed: ChangedRows,
-    /// The newest timeline of the server that this writer has seen.
+    /// The newest timeline of the server that this writer has seen, and the one of its last committed turn; 0 before the first.
+    newest_timeline: i64,
     timeline: i64,
     /// The timeline with which the journal has to continue, if it is another one than before.
     new_timeline: Option<NewTimeline>,
@@ -109,6 +110,7 @@ impl Turns {
             turn: 0,
             head: JournalHead::default(),
             changed: ChangedRows::Everything,
+            newest_timeline: 0,
             timeline: 0,
             new_timeline: None,
             epoch: Uuid::nil(),
@@ -145,7 +147,7 @@ impl Turns {
 
     /// The journal continues on the new timeline, with the turn that is open.
     pub(crate) fn store_timeline(&self, db: &SqlConnection) -> SqlResult<()> {
-        db.run("UPDATE journal_head SET timeline = ?1 WHERE id = 1", [self.timeline])
+        db.run("UPDATE journal_head SET timeline = ?1 WHERE id = 1", [self.newest_timeline])
     }
 
     /// The head of the journal at the beginning of the turn.
@@ -206,6 +208,7 @@ impl Turns {
             committed => committed?,
         }
         self.turn += 1;
+        self.timeline = self.newest_timeline;
         Ok(())
     }
 
@@ -278,13 +281,14 @@ impl Turns {
     /// # Errors
     /// Fails if this writer has seen a newer one: the server was replaced, and is not to be written to.
     fn compare_timelines(&mut self, server: i64, stored: i64, at: WallTime) -> SqlResult<()> {
-        if server < self.timeline {
-            let message = format!("the server is on timeline {server}, and another one continued on {}", self.timeline);
+        if server < self.newest_timeline {
+            let newest = self.newest_timeline;
+            let message = format!("the server is on timeline {server}, and another one continued on {newest}");
             return Err(ServerError::new(ServerErrorKind::ReadOnly, message).into());
         }
         let is_new = server != stored || (self.timeline != 0 && server != self.timeline);
         self.new_timeline = is_new.then_some(NewTimeline { is_first: server != stored, at });
-        self.timeline = server;
+        self.newest_timeline = server;
         Ok(())
     }
 
@@ -293,7 +297,7 @@ impl Turns {
         if !found.is_registered {
             if let Some(lost) = self.instance {
                 metrics::LEASES_LOST.add(1);
-                log::warn!("the lease of instance {} had expired: its running answers are others' now", lost.0);
+                log::warn!("instance {} has no lease any more: its running answers are others' now", lost.0);
             }
             self.register(db)?;
         }
@@ -324,7 +328,9 @@ impl Turns {
             });
             match last {
                 Ok(last) => {
-                    db.roll_back()?;
+                    if let Err(error) = db.roll_back() {
+                        log::warn!("cannot roll back a turn that changed nothing: {error}");
+                    }
                     // A writer registers in its first turn, so the row of one that failed is not there.
                     return Ok(last.is_some_and(|last| last > self.turn));
                 }
