@@ -68,6 +68,11 @@ fn the_first_exceeded_bound_applies() {
         let lost = 10 - left;
         let first = if lost == 0 { None } else { Some(lost as u64 + 1) };
         assert_eq!(gap(&mut writer, "ann", 0), first, "{name}");
+        #[cfg(feature = "cluster")]
+        for after in [0, lost as u64] {
+            let slice = writer.open_reader().unwrap().slice(EventNumber(after)).unwrap();
+            assert_eq!(slice.is_some_and(|slice| slice.has_gap), after < lost as u64, "{name} after {after}");
+        }
         assert_eq!(gap(&mut writer, "ann", lost as u64), None, "{name}");
         assert_eq!(gap(&mut writer, "ben", 0), None, "{name}");
         let next = writer.commit_batch(&[command("ann", create_workspace())], later);

@@ -302,7 +302,7 @@ impl Writer {
     /// When the next step of maintenance is due.
     pub fn maintenance_due(&mut self, now: Now) -> MaintenanceDue {
         self.refresh_stats(now.mono);
-        // The clock begins with its first reading, whoever leads.
+        // The clock begins with its first reading, also at an instance that does not lead.
         let age = self.age.at(now.mono);
         if !self.connection.leads() {
             return MaintenanceDue::Unknown;
@@ -465,7 +465,7 @@ impl Writer {
     }
 
     /// Takes what other processes have written for known: the cache, and the head of the journal unless `reads_head`, stay as they
-    /// are. For tests of tests, which plant this mistake.
+    /// are. For tests that plant this mistake.
     #[doc(hidden)]
     #[cfg(feature = "cluster")]
     pub fn overlook_external_writes(&mut self, reads_head: bool) {
