@@ -17,7 +17,10 @@ impl World {
         if accepting.is_empty() {
             return None;
         }
-        let instance = accepting[self.below(accepting.len())];
+        let position = |instance: &usize| Some(self.instances[*instance].as_ref()?.shared.streams.position());
+        let furthest_behind = accepting.iter().copied().min_by_key(position).expect("an instance accepts");
+        let is_hard = accepting.len() > 1 && matches!(owner, Owner::StreamClient(_)) && self.chance(1, 3);
+        let instance = if is_hard { furthest_behind } else { accepting[self.below(accepting.len())] };
         let shard = instance * self.setup.shards + self.below(self.setup.shards);
         let room = [150, 700, 3000, 1 << 20][self.below(4)];
         let now = self.now;

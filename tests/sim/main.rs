@@ -161,10 +161,13 @@ fn simulated_runs_lose_nothing() {
     println!("simulated in {:.1} s: {}", started.elapsed().as_secs_f64(), counts.join(", "));
     if seeds >= seeds_default {
         let sessions = ["sessions_lost", "replies_lost"];
+        // The few seeds on a server may lack these.
+        let rare = ["ahead", "slices_late"];
         let instances = ["stops", "moves", "ahead", "slices", "slices_late", "slices_failed", "crashes_unreported"];
         for (name, count) in total.all() {
             let is_possible = (is_on_server() || !sessions.contains(&name))
-                && (cfg!(feature = "cluster") || !instances.contains(&name));
+                && (cfg!(feature = "cluster") || !instances.contains(&name))
+                && !(is_on_server() && rare.contains(&name));
             assert!(count > 0 || !is_possible, "no run covers {name}");
         }
     }
