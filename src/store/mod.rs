@@ -43,6 +43,8 @@ pub(crate) use error::{DataError, OpenError};
 pub(crate) use progress::Progress;
 pub use read::pending_query::{PendingQuery, QueryStep};
 pub use read::reader::Reader;
+#[cfg(feature = "cluster")]
+pub(crate) use read::slice::SliceError;
 pub(crate) use sqlite::backup::backup;
 pub(crate) use sqlite::connection::limit_memory;
 pub(crate) use sqlite::files::paths::resolve_symlinks;

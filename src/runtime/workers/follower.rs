@@ -1,20 +1,27 @@
 //! The follower thread: reads what other instances have committed, for all streams of this one.
 
 use crate::base::limits::FOLLOW_MILLISECONDS;
+use crate::base::log as logging;
 use crate::base::metrics;
 use crate::runtime::distributor::Distributor;
-use crate::store::Reader;
+use crate::store::{Reader, SliceError};
+use std::process::exit;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time between two checks for commits of other instances.
 const PAUSE: Duration = Duration::from_millis(FOLLOW_MILLISECONDS);
 /// Time between two checks while the server fails.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
+/// How long the writer may take to notice that the journal lacks events which this process has shown.
+const LACKING_MAX: Duration = Duration::from_secs(15);
 
 /// Reads slices of the journal, and distributes them, until the writer has ended.
+///
+/// If the journal lacks events that streams have shown, nothing after them is shown: streams get a gap when they resume, after this
+/// process has ended. The writer ends it when it has given the journal a new epoch.
 pub(crate) fn follow(mut reader: Reader, distributor: &Distributor) {
-    let mut has_failed = false;
+    let (mut has_failed, mut lacking_since) = (false, None);
     while let Some(position) = distributor.wait_for_slice(PAUSE) {
         match reader.slice(position) {
             Ok(slice) => {
@@ -25,7 +32,15 @@ pub(crate) fn follow(mut reader: Reader, distributor: &Distributor) {
                     distributor.slice_read(slice);
                 }
             }
-            Err(error) => {
+            Err(SliceError::Lacking) => {
+                if lacking_since.get_or_insert_with(Instant::now).elapsed() > LACKING_MAX {
+                    log::error!("the journal lacks events that were shown: ending, so that streams get a gap");
+                    logging::flush();
+                    exit(1);
+                }
+                thread::sleep(FAILED_PAUSE);
+            }
+            Err(SliceError::Failed(error)) => {
                 if !has_failed {
                     log::warn!("the commits of other instances cannot be read: {error}");
                 }

@@ -51,10 +51,9 @@ pub(crate) fn write(
             exit(1);
         }
         #[cfg(feature = "cluster")]
-        if writer.has_new_epoch() {
-            log::error!("the journal has a new epoch: ending, so that streams which had lost events get a gap");
-            logging::flush();
-            exit(1);
+        {
+            end_with_epoch(&writer);
+            writer.has_shown(shared.streams.position());
         }
         let is_failing = writer.fault().is_some();
         let until_due = if is_failing { PROBE } else { time_until(due, clock.now().mono) };
@@ -81,6 +80,8 @@ pub(crate) fn write(
             shared.writer_health.begins(began.mono);
             distributor.commit_begins();
             let committed = writer.commit_batch(left, began);
+            #[cfg(feature = "cluster")]
+            end_with_epoch(&writer);
             shared.writer_health.rests(writer.fault());
             shared.streams.set_partial(writer.has_others());
             let done = committed.results.len();
@@ -114,6 +115,8 @@ pub(crate) fn write(
         {
             shared.writer_health.begins(now.mono);
             let notifications = writer.maintain(now);
+            #[cfg(feature = "cluster")]
+            end_with_epoch(&writer);
             shared.writer_health.rests(writer.fault());
             if let Some(committed) = notifications {
                 distributor.committed(committed);
@@ -131,6 +134,17 @@ pub(crate) fn write(
     }
     writer.close();
     distributor.end();
+}
+
+/// Ends the process if the journal has a new epoch. It is called before a commit is distributed, so that no stream which had lost events
+/// gets others before it has a gap.
+#[cfg(feature = "cluster")]
+fn end_with_epoch(writer: &Writer) {
+    if writer.has_new_epoch() {
+        log::error!("the journal has a new epoch: ending, so that streams which had lost events get a gap");
+        logging::flush();
+        exit(1);
+    }
 }
 
 /// The turns of the steps that bring the index of searches up to date.

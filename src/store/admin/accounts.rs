@@ -257,7 +257,7 @@ impl Admin {
     fn change<T>(&mut self, change: impl FnOnce(&Admin) -> Result<T, Abort<AdminError>>) -> Result<T, AdminError> {
         let run = || {
             #[cfg(feature = "cluster")]
-            let mut turns = Turns::new(false);
+            let mut turns = Turns::new(false, 0);
             match &self.db {
                 SqlConnection::Sqlite(_) => self.db.begin()?,
                 #[cfg(feature = "cluster")]

@@ -9,6 +9,8 @@ use crate::store::postgres::session::Session;
 use crate::store::sql::SqlConnection;
 use crate::store::sqlite::schema::DatabaseMeta;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
@@ -58,6 +60,8 @@ pub(crate) struct Address {
     name: String,
     /// `None` for an address without encryption.
     tls: Option<MakeRustlsConnect>,
+    /// The newest timeline that a session of this process has found.
+    newest_timeline: Arc<AtomicI64>,
 }
 
 /// What `sslmode=verify-full` and `sslrootcert` ask for.
@@ -123,12 +127,17 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("cortex-core");
         }
-        Ok(Address { config, name, tls })
+        Ok(Address { config, name, tls, newest_timeline: Arc::default() })
     }
 
     /// The hosts and the database, without credentials.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The newest timeline that a session of this process has found; 0 before the first.
+    pub(crate) fn newest_timeline(&self) -> i64 {
+        self.newest_timeline.load(Ordering::Relaxed)
     }
 
     /// Opens a session.
@@ -141,7 +150,8 @@ impl Address {
             Some(options) => format!("{} {options}", purpose.settings()),
             None => purpose.settings().into(),
         });
-        let opened = Session::open(config, self.tls.clone(), purpose.reply_timeout());
+        let newest_timeline = Arc::clone(&self.newest_timeline);
+        let opened = Session::open(config, self.tls.clone(), purpose.reply_timeout(), newest_timeline);
         opened
             .map(|session| SqlConnection::Postgres(Box::new(session)))
             .map_err(|error| OpenError::of_engine(Path::new(&self.name), &error.into()))

@@ -1,12 +1,13 @@
 //! One session with a PostgreSQL server. Each thread of the store has its own.
 //!
 //! The client is asynchronous, and runs on an event loop of the session, only while the thread waits for the server. Every wait
-//! has a deadline. Statements whose results are not needed are sent with the next one whose result is, in one
+//! has a deadline. A server that was replaced by one on a newer timeline is not used any more. Statements whose results are not needed are sent with the next one whose result is, in one
 //! flight: one write and one read.
 
 use crate::store::postgres::dialect;
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
 use crate::store::postgres::row::{Parameter, ServerRow};
+use crate::store::postgres::schema::server_timeline;
 use crate::store::sql::SqlResult;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
@@ -14,15 +15,20 @@ use rusqlite::types::Value;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long the hosts of an address may take together to open a session.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the hosts are tried in another order, if the first one that accepts writes was replaced.
+const OTHER_ORDERS_MAX: u32 = 4;
 
 /// A session, which is opened again when it was lost.
 pub(crate) struct Session {
@@ -30,6 +36,8 @@ pub(crate) struct Session {
     tls: Option<MakeRustlsConnect>,
     /// How long the session waits for a reply.
     reply_timeout: Duration,
+    /// The newest timeline that a session of this process has found.
+    newest_timeline: Arc<AtomicI64>,
     runtime: Runtime,
     link: RefCell<Option<Link>>,
     /// Statements that are sent with the next flight.
@@ -42,6 +50,8 @@ pub(crate) struct Session {
 /// An open connection, and the statements that are prepared on it.
 struct Link {
     client: Client,
+    /// The timeline of the server.
+    timeline: i64,
     statements: HashMap<Box<str>, Statement>,
 }
 
@@ -63,6 +73,7 @@ impl Session {
         config: Config,
         tls: Option<MakeRustlsConnect>,
         reply_timeout: Duration,
+        newest_timeline: Arc<AtomicI64>,
     ) -> Result<Session, ServerError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ServerError::new(ServerErrorKind::Unreachable, error.to_string()))?;
@@ -70,6 +81,7 @@ impl Session {
             config,
             tls,
             reply_timeout,
+            newest_timeline,
             runtime,
             link: RefCell::new(None),
             waiting: RefCell::new(Vec::new()),
@@ -80,9 +92,10 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether the connection is lost.
+    /// Whether the connection is lost, or the server was replaced.
     pub(crate) fn is_lost(&self) -> bool {
-        self.link.borrow().as_ref().is_none_or(|link| link.client.is_closed())
+        let newest = self.newest_timeline.load(Ordering::Relaxed);
+        self.link.borrow().as_ref().is_none_or(|link| link.client.is_closed() || link.timeline < newest)
     }
 
     /// Whether no transaction is open.
@@ -249,27 +262,53 @@ impl Session {
 
     fn connect(&self) -> Result<(), ServerError> {
         self.link.replace(None);
-        let client = match &self.tls {
-            None => self.connect_with(NoTls)?,
-            Some(tls) => self.connect_with(tls.clone())?,
-        };
-        self.link.replace(Some(Link { client, statements: HashMap::new() }));
+        let opened = async { tokio::time::timeout(CONNECT_TIMEOUT, self.open_link()).await };
+        let link = self.runtime.block_on(opened).map_err(|_| ServerError::no_reply())??;
+        self.link.replace(Some(link));
         Ok(())
     }
 
-    fn connect_with<T>(&self, tls: T) -> Result<Client, ServerError>
+    /// Opens a connection to a server that was not replaced.
+    async fn open_link(&self) -> Result<Link, ServerError> {
+        let mut link = self.connect_with(&self.config).await?;
+        let mut newest = self.newest_timeline.fetch_max(link.timeline, Ordering::Relaxed);
+        if link.timeline < newest && self.config.get_hosts().len() > 1 {
+            let mut config = self.config.clone();
+            config.load_balance_hosts(LoadBalanceHosts::Random);
+            let mut orders_left = OTHER_ORDERS_MAX;
+            while link.timeline < newest && orders_left > 0 {
+                link = self.connect_with(&config).await?;
+                newest = self.newest_timeline.fetch_max(link.timeline, Ordering::Relaxed);
+                orders_left -= 1;
+            }
+        }
+        if link.timeline < newest {
+            let message = format!("the server is on timeline {}, and another one continued on {newest}", link.timeline);
+            return Err(ServerError::new(ServerErrorKind::Unreachable, message));
+        }
+        Ok(link)
+    }
+
+    /// Opens a connection to the first host that accepts writes.
+    async fn connect_with(&self, config: &Config) -> Result<Link, ServerError> {
+        match &self.tls {
+            None => self.connect_by(NoTls, config).await,
+            Some(tls) => self.connect_by(tls.clone(), config).await,
+        }
+    }
+
+    async fn connect_by<T>(&self, tls: T, config: &Config) -> Result<Link, ServerError>
     where
         T: MakeTlsConnect<Socket, Stream: Send + 'static>,
     {
-        let connected =
-            self.runtime.block_on(async { tokio::time::timeout(CONNECT_TIMEOUT, self.config.connect(tls)).await });
-        let (client, connection) = connected.map_err(|_| ServerError::no_reply())??;
+        let (client, connection) = config.connect(tls).await?;
         self.runtime.spawn(async move {
             if let Err(error) = connection.await {
                 log::debug!("a session with the database server ended: {error}");
             }
         });
-        Ok(client)
+        let row = client.query_one(TIMELINE, &[]).await?;
+        Ok(Link { client, timeline: row.try_get(0)?, statements: HashMap::new() })
     }
 
     /// Runs a future until it ends. After an error that ends the session, it is closed.
@@ -298,6 +337,8 @@ impl Call {
         Call { sql: sql.into(), params: params.into_iter().map(Parameter).collect() }
     }
 }
+
+const TIMELINE: &str = concat!("SELECT ", server_timeline!());
 
 async fn collect(
     client: &Client,

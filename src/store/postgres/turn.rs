@@ -77,8 +77,12 @@ pub(crate) struct Turns {
     timeline: i64,
     /// The timeline with which the journal has to continue, if it is another one than before.
     new_timeline: Option<NewTimeline>,
-    /// The journal's epoch at the last turn.
+    /// The number through which events were committed or shown, as far as this process knows.
+    known: EventNumber,
+    /// The journal's epoch, as last read.
     epoch: Uuid,
+    /// The epoch that the open turn gives to the journal.
+    next_epoch: Option<Uuid>,
     /// Whether no instance with a smaller id serves.
     leads: bool,
     /// Whether other instances serve.
@@ -102,18 +106,20 @@ struct TurnStart {
 }
 
 impl Turns {
-    /// The turns of a writer without a lease. It gets one in its first turn.
-    pub(crate) fn new(serves: bool) -> Turns {
+    /// The turns of a writer without a lease, on a server with this timeline. It gets a lease in its first turn.
+    pub(crate) fn new(serves: bool, timeline: i64) -> Turns {
         Turns {
             serves,
             instance: None,
             turn: 0,
             head: JournalHead::default(),
             changed: ChangedRows::Everything,
-            newest_timeline: 0,
-            timeline: 0,
+            newest_timeline: timeline,
+            timeline,
             new_timeline: None,
+            known: EventNumber(0),
             epoch: Uuid::nil(),
+            next_epoch: None,
             leads: false,
             has_others: false,
         }
@@ -135,9 +141,24 @@ impl Turns {
         self.has_others
     }
 
-    /// The journal's epoch at the last turn; nil before the first.
+    /// The journal's epoch, as last read; nil before.
     pub(crate) fn epoch(&self) -> Uuid {
         self.epoch
+    }
+
+    /// Events were committed or shown through this number.
+    pub(crate) fn knows(&mut self, through: EventNumber) {
+        self.known = self.known.max(through);
+    }
+
+    /// The number through which events were committed or shown, as far as this process knows.
+    pub(crate) fn known(&self) -> EventNumber {
+        self.known
+    }
+
+    /// The open turn gives this epoch to the journal.
+    pub(crate) fn changes_epoch(&mut self, epoch: Uuid) {
+        self.next_epoch = Some(epoch);
     }
 
     /// The new timeline that the turn has found, if any.
@@ -209,6 +230,7 @@ impl Turns {
         }
         self.turn += 1;
         self.timeline = self.newest_timeline;
+        self.epoch = self.next_epoch.take().unwrap_or(self.epoch);
         Ok(())
     }
 
@@ -216,7 +238,11 @@ impl Turns {
     /// expired, of this writer or of another one, and a new timeline of the server need a turn: `None`.
     pub(crate) fn rest(&mut self, db: &SqlConnection) -> SqlResult<Option<i64>> {
         let instance = self.instance.map(|instance| instance.0);
-        let read = |row: Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
+        let epoch = &mut self.epoch;
+        let read = |row: Row<'_>| {
+            *epoch = Uuid::from_bytes(row.get(6)?);
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        };
         let (turn, is_alive, leads, are_others_overdue, timeline, instances): (i64, bool, bool, bool, i64, i64) =
             db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
         self.leads = leads && is_alive && self.serves;
@@ -241,6 +267,7 @@ impl Turns {
     /// Takes the lock in the open transaction, and reads what other writers have changed. The statements are two, so that the
     /// second one has a newer snapshot.
     fn take(&mut self, db: &SqlConnection) -> SqlResult<()> {
+        self.next_epoch = None;
         db.run(LOCK, [TURN_LOCK])?;
         let instance = self.instance.map(|instance| instance.0);
         let mut statement = db.prepare_cached(BEGIN_TURN)?;
@@ -441,8 +468,10 @@ const RENEW: &str = concat!(
     are_others_overdue!(),
     ", ",
     server_timeline!(),
-    ", (SELECT count(*) FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.alive_until >= clock_timestamp())
+    ", (SELECT count(*) FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.alive_until >= clock_timestamp()),
+        m.epoch
     FROM journal_head h
+    CROSS JOIN meta m ON m.id = 1
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
     LEFT JOIN renewed ON true
     WHERE h.id = 1"

@@ -10,7 +10,7 @@ use crate::store::read::pending_query::{PendingQuery, QueryStep};
 use crate::store::read::queries;
 use crate::store::read::read_transaction::ReadLimits;
 #[cfg(feature = "cluster")]
-use crate::store::read::slice;
+use crate::store::read::slice::{self, SliceError};
 use crate::store::sql::{EngineError, SqlConnection};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::schema::DatabaseMeta;
@@ -83,16 +83,15 @@ impl Reader {
     /// # Errors
     /// Fails with the reason if they cannot be read.
     #[cfg(feature = "cluster")]
-    pub fn slice(&mut self, after: EventNumber) -> Result<Option<JournalSlice>, String> {
-        let read = || {
-            if journal_head::load(&self.db)?.number <= after {
-                return Ok(None);
-            }
-            let read = self.db.begin_snapshot().and_then(|()| slice::read(&self.db, &self.ids, after));
-            let ended = if read.is_ok() { self.db.commit() } else { self.db.roll_back() };
-            ended.and(read)
-        };
-        read().map_err(|error: EngineError| error.to_string())
+    pub fn slice(&mut self, after: EventNumber) -> Result<Option<JournalSlice>, SliceError> {
+        if journal_head::load(&self.db)?.number <= after {
+            return Ok(None);
+        }
+        self.db.begin_snapshot()?;
+        let read = slice::read(&self.db, &self.ids, after);
+        let ended = if read.is_ok() { self.db.commit() } else { self.db.roll_back() };
+        // The first error is the cause.
+        read.and_then(|read| Ok(ended.map(|()| read)?))
     }
 
     /// The user with a password and this email, ignoring ASCII case.

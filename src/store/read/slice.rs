@@ -8,7 +8,7 @@ use crate::base::limits::{SLICE_BYTES_MAX, SLICE_EVENTS_MAX};
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::slice::JournalSlice;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{SqlConnection, SqlResult};
+use crate::store::sql::{EngineError, Row, SqlConnection, SqlResult};
 use crate::store::tables::{journal_head, messages, state_events};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,36 @@ use std::sync::Arc;
 /// A participant, and the number after which the messages of the conversation are visible.
 type Participant = (EventNumber, UserId);
 
+/// Why there is no slice after a number.
+#[derive(Debug)]
+pub enum SliceError {
+    /// The journal lacks the event with that number: it continues from an older state.
+    Lacking,
+    /// The database cannot be read, with the reason.
+    Failed(String),
+}
+
+impl From<EngineError> for SliceError {
+    fn from(error: EngineError) -> SliceError {
+        SliceError::Failed(error.to_string())
+    }
+}
+
 /// Reads the slice after a number, in the open transaction of `db`, which is a snapshot. `None` if the journal ends there.
-pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> SqlResult<Option<JournalSlice>> {
+///
+/// # Errors
+/// Also fails if the journal lacks the event with that number.
+pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> Result<Option<JournalSlice>, SliceError> {
     let head = journal_head::load(db)?.number;
     if head <= after {
         return Ok(None);
     }
     let through = end(db, after, head)?;
-    let has_gap = db.prepare_cached(REMOVED)?.query_row([sql(after)], |row| row.get(0))?;
+    let read = |row: Row<'_>| Ok((row.get(0)?, row.get::<Option<i64>>(1)?.map(number)));
+    let (has_gap, skipped_through) = db.prepare_cached(REMOVED)?.query_row([sql(after)], read)?;
+    if skipped_through.is_some_and(|through| after < through) {
+        return Err(SliceError::Lacking);
+    }
     let mut events = state_events::of_slice(db, ids, after, through)?;
     let messages = messages::of_slice(db, ids, after, through)?;
     let participants = if messages.is_empty() { HashMap::new() } else { participants(db, after, through)? };
@@ -97,11 +119,13 @@ const SIZES: &str = "
             + 64 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number) AS bytes
         FROM state_events e WHERE e.number > ?1 ORDER BY e.number LIMIT ?2) e
     ORDER BY 1 LIMIT ?2";
-/// Whether retention has removed something after a number. The numbers of users without a row are in tables of their own.
+/// Whether retention has removed something after a number, and the end of the last range before it that the journal has skipped. The
+/// numbers of users without a row are in tables of their own.
 const REMOVED: &str = "
     SELECT EXISTS (SELECT 1 FROM users WHERE removed_through > ?1)
         OR EXISTS (SELECT 1 FROM removed_users WHERE removed_through > ?1)
-        OR EXISTS (SELECT 1 FROM removed_users_state WHERE others_through > ?1)";
+        OR EXISTS (SELECT 1 FROM removed_users_state WHERE others_through > ?1),
+        (SELECT through FROM skipped_ranges WHERE after < ?1 ORDER BY after DESC LIMIT 1)";
 const PARTICIPANTS: &str = "
     SELECT p.conversation, p.since, u.oid FROM participants p CROSS JOIN users u ON u.key = p.user
     WHERE p.conversation IN (SELECT m.conversation FROM messages m WHERE m.number > ?1 AND m.number <= ?2)

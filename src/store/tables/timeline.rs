@@ -13,6 +13,7 @@ use crate::store::sql::values::{number, sql};
 use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::sqlite::schema;
 use crate::store::tables::journal_head;
+use uuid::Uuid;
 
 /// The number after which a new timeline continues. It starts at `now` from a database whose newest number is `newest`, assigned
 /// at `newest_at`. No number through `known` is assigned again. `None` if no numbers are left.
@@ -36,9 +37,11 @@ pub(crate) fn start(db: &SqlConnection, known: EventNumber, now: WallTime) -> Sq
     Ok(through)
 }
 
-/// Gives the journal a new epoch: it lacks events of the one before.
-pub(crate) fn change_epoch(db: &SqlConnection) -> SqlResult<()> {
-    db.run("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])
+/// Gives the journal a new epoch, which it returns: the journal lacks events of the one before.
+pub(crate) fn change_epoch(db: &SqlConnection) -> SqlResult<Uuid> {
+    let epoch = schema::new_epoch();
+    db.run("UPDATE meta SET epoch = ?1 WHERE id = 1", [epoch.as_bytes()])?;
+    Ok(epoch)
 }
 
 /// As [`start`], but keeps the epoch: no event of the journal is known to be missing.

@@ -122,7 +122,7 @@ fn import_into_server(
     progress: ProgressReport<'_>,
 ) -> Result<ImportReport, DataError> {
     let failed = |error: EngineError| OpenError::of_engine(path, &error);
-    let mut turns = Turns::new(false);
+    let mut turns = Turns::new(false, 0);
     db.begin().map_err(failed)?;
     schema::create_within(db, path)?;
     turns.begin_within(db).map_err(failed)?;

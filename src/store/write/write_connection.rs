@@ -74,7 +74,7 @@ impl WriteConnection {
     pub(crate) fn open_server(address: Address) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let path = Path::new(address.name()).to_path_buf();
         let db = address.connect(SessionUse::Writer)?;
-        let mut turns = Turns::new(true);
+        let mut turns = Turns::new(true, address.newest_timeline());
         // An import, which needs a database that nothing serves, takes the lock of the schema as well.
         let meta = postgres::schema::create(&db, &path, |db| turns.register(db))?;
         Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Box::new(turns), address), fault: None }, meta))
@@ -226,15 +226,15 @@ impl WriteConnection {
     }
 
     /// Lets the journal continue, in the open transaction, if the server continues from a state that may be older than what this
-    /// process knows: through number `known`. Numbers that may have been assigned are not assigned again. Returns whether the head
-    /// of the journal has changed.
+    /// process knows. Numbers that may have been assigned are not assigned again. Returns whether the head of the journal has changed.
     ///
     /// # Errors
     /// Also fails if no numbers are left.
     #[cfg(feature = "cluster")]
-    pub(crate) fn follow_timeline(&self, known: EventNumber) -> SqlResult<bool> {
-        let WriteEngine::Postgres(turns, _) = &self.engine else { return Ok(false) };
+    pub(crate) fn follow_timeline(&mut self) -> SqlResult<bool> {
+        let WriteEngine::Postgres(turns, _) = &mut self.engine else { return Ok(false) };
         let Some(new) = turns.new_timeline() else { return Ok(false) };
+        let known = turns.known();
         let is_lacking = turns.head().number < known || timeline::skipped_through(&self.db, known)?.is_some();
         if new.is_first {
             let continues = timeline::skip(&self.db, known, new.at)?;
@@ -243,10 +243,18 @@ impl WriteConnection {
             log::warn!("the database server continues on a new timeline: event numbers continue after {continues}");
         }
         if is_lacking {
-            timeline::change_epoch(&self.db)?;
+            turns.changes_epoch(timeline::change_epoch(&self.db)?);
             log::error!("the database server lacks acknowledged events, through number {known} at least");
         }
         Ok(new.is_first)
+    }
+
+    /// This process has committed or shown events through this number.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn knows(&mut self, through: EventNumber) {
+        if let WriteEngine::Postgres(turns, _) = &mut self.engine {
+            turns.knows(through);
+        }
     }
 
     /// Whether the server continues from another state than before the last transaction.

@@ -249,6 +249,7 @@ impl Writer {
         let events = match step {
             Ok((events, head)) => {
                 self.head = head;
+                self.knows_head();
                 if may_purge {
                     self.indexing.has_purged();
                 }
@@ -390,6 +391,7 @@ impl Writer {
         let head = journal_head::load(&self.connection.db).ok()?;
         (self.token_rules, self.rule_change) = (token_rules, rule_change);
         (self.head, self.polled_version) = (head, version);
+        self.knows_head();
         // On a server, the next transaction drops from the cache what has changed.
         if !self.connection.db.is_server() {
             self.connection.drop_changed(&mut self.cache);
@@ -450,6 +452,12 @@ impl Writer {
     #[cfg(feature = "cluster")]
     pub fn has_new_epoch(&self) -> bool {
         self.connection.has_new_epoch(self.meta.epoch)
+    }
+
+    /// Streams of this process have shown events through this number.
+    #[cfg(feature = "cluster")]
+    pub fn has_shown(&mut self, through: EventNumber) {
+        self.connection.knows(through);
     }
 
     /// Whether the database could not be synced. Nothing is committed afterwards. The process must end, and the next one
@@ -589,6 +597,7 @@ impl Writer {
             self.connection.transaction_succeeded();
         }
         self.head = head;
+        self.knows_head();
         self.external_version = self.connection.version_after_commit(begun.version);
         let marks = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
         self.maintenance.transaction_succeeded(events.iter().any(|event| marks.contains(&event.kind)));
@@ -601,8 +610,6 @@ impl Writer {
         let version = self.connection.external_version()?.unwrap_or(UNKNOWN_VERSION);
         let has_external_writes = version != self.external_version || self.connection.has_new_timeline();
         if has_external_writes {
-            #[cfg(feature = "cluster")]
-            let known = self.head.number;
             let changes = self.connection.drop_changed(&mut self.cache);
             self.may_have_rules |= changes.token_rules;
             if changes.deletions {
@@ -610,7 +617,7 @@ impl Writer {
             }
             self.head = self.connection.head()?;
             #[cfg(feature = "cluster")]
-            if self.connection.follow_timeline(known)? {
+            if self.connection.follow_timeline()? {
                 self.head = journal_head::load(&self.connection.db)?;
             }
         }
@@ -632,10 +639,17 @@ impl Writer {
 
     /// Records the commit of a transaction that reported no changes of other processes.
     fn committed(&mut self, begun: BegunTransaction) {
+        self.knows_head();
         match begun.has_external_writes {
             true => self.forget_version(),
             false => self.external_version = self.connection.version_after_commit(begun.version),
         }
+    }
+
+    /// The head of the journal is committed.
+    fn knows_head(&mut self) {
+        #[cfg(feature = "cluster")]
+        self.connection.knows(self.head.number);
     }
 
     /// Everything may have changed, for the next transaction and for the next poll.
