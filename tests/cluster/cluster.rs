@@ -2,6 +2,7 @@
 
 use crate::ServerDatabase;
 use crate::common::port::free_port;
+use crate::common::postgres::TestServer;
 use crate::common::{Options, Server, User};
 use crate::proxy::Proxy;
 use std::env;
@@ -40,11 +41,21 @@ impl Cluster {
         Cluster { database, instances }
     }
 
+    /// Starts two instances on a new database of `servers`, the first of which accepts writes. The instances know all of them.
+    #[track_caller]
+    pub fn start_on(name: &'static str, servers: [&TestServer; 2]) -> Cluster {
+        servers[0].create_database(name);
+        let [first, second] = servers.map(TestServer::port);
+        let address = format!("postgres://postgres@127.0.0.1:{first},127.0.0.1:{second}/{name}");
+        let instances = (0..2).map(|_| start_instance(&Options::new(), &address)).collect();
+        Cluster { database: ServerDatabase { name, address, port: first }, instances }
+    }
+
     /// Starts three instances, the first of which reaches the database through a proxy.
     #[track_caller]
     pub fn start_with_proxy(name: &'static str) -> (Cluster, Proxy) {
         let mut cluster = Cluster { database: ServerDatabase::create(name), instances: Vec::new() };
-        let server = crate::TestServer::shared();
+        let server = TestServer::shared();
         let proxy = Proxy::to(server.port());
         let proxied = cluster.database.address.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
         for address in [&proxied, &cluster.database.address, &cluster.database.address] {

@@ -112,7 +112,8 @@ fn verify_finds_what_is_wrong_on_a_server() {
     for (number, (damage, expected)) in table.into_iter().enumerate() {
         let name: &'static str = format!("damaged_{number}").leak();
         database_from(name, "damaged");
-        let copy = ServerDatabase { name, address: database.address.replace("/damaged", &format!("/{name}")) };
+        let copy =
+            ServerDatabase { name, address: database.address.replace("/damaged", &format!("/{name}")), ..database };
         copy.run(damage);
         let output = run_with(&copy.sandbox(), &["verify"], "");
         let (found, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -14,7 +14,7 @@ mod scenarios;
 mod traffic;
 mod transfer;
 
-use common::postgres::TestServer;
+use common::postgres::{self, TestServer};
 use common::sse::Event;
 use common::{Options, Sandbox, Server, User};
 use std::io::Write;
@@ -26,19 +26,22 @@ const PASSWORD: &str = "a good pass phrase";
 struct ServerDatabase {
     name: &'static str,
     address: String,
+    /// The port of the server.
+    port: u16,
 }
 
 impl ServerDatabase {
     /// An empty database.
     fn create(name: &'static str) -> ServerDatabase {
-        TestServer::shared().create_database(name);
-        ServerDatabase { name, address: TestServer::shared().address(name) }
+        let server = TestServer::shared();
+        server.create_database(name);
+        ServerDatabase { name, address: server.address(name), port: server.port() }
     }
 
     /// Runs a statement past the program, and returns what it selects.
     #[track_caller]
     fn run(&self, statement: &str) -> String {
-        TestServer::shared().run(statement, self.name)
+        postgres::run_at(self.port, statement, self.name)
     }
 
     /// The settings of a program that uses the database.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 /// Whether the tests run on a server.
 pub fn is_selected() -> bool {
@@ -84,13 +86,9 @@ impl TestServer {
     }
 
     /// Runs a statement in a database, and returns what `psql` prints.
+    #[track_caller]
     pub fn run(&self, statement: &str, database: &str) -> String {
-        let port = self.port.to_string();
-        let arguments = ["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-d", database];
-        let output = Command::new(binaries().join("psql")).args(arguments).args(["-c", statement]).output();
-        let output = output.expect("psql can be run");
-        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        run_at(self.port, statement, database)
     }
 
     /// Kills all processes of the server.
@@ -101,6 +99,20 @@ impl TestServer {
     /// Starts the server again.
     pub fn start_again(&self) {
         self.order("start");
+    }
+
+    /// Makes the server, a standby, one that accepts writes. It needs no primary.
+    pub fn promote(&self) {
+        self.order("promote");
+    }
+
+    /// Ends the copying from the primary. What the server, a standby, has not received by then, it lacks.
+    pub fn stop_receiving(&self) {
+        self.run("ALTER SYSTEM SET primary_conninfo = ''", "postgres");
+        self.run("SELECT pg_reload_conf()", "postgres");
+        while self.run("SELECT count(*) FROM pg_stat_wal_receiver", "postgres") != "0" {
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Stops all processes of the server, which keep their connections.
@@ -126,8 +138,16 @@ impl TestServer {
 
     /// Starts a server of its own, for a test that stops it.
     pub fn start() -> TestServer {
+        TestServer::start_at(free_port(), None)
+    }
+
+    /// Starts a standby of another server, on a port that nothing uses any more.
+    pub fn standby_of(primary: &TestServer, port: u16) -> TestServer {
+        TestServer::start_at(port, Some(primary.port))
+    }
+
+    fn start_at(port: u16, primary: Option<u16>) -> TestServer {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
         let directory = std::env::temp_dir().join(format!(
             "cortex-postgres-{}-{}",
             std::process::id(),
@@ -141,6 +161,7 @@ impl TestServer {
             .arg(binaries())
             .arg(&directory)
             .arg(port.to_string())
+            .args(primary.map(|port| port.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -148,6 +169,22 @@ impl TestServer {
         expect_line(&mut guard, b"ready\n");
         TestServer { port, guard: Mutex::new(guard) }
     }
+}
+
+/// Runs a statement in a database of the server at a port, and returns what `psql` prints.
+#[track_caller]
+pub fn run_at(port: u16, statement: &str, database: &str) -> String {
+    let port = port.to_string();
+    let arguments = ["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-d", database];
+    let output = Command::new(binaries().join("psql")).args(arguments).args(["-c", statement]).output();
+    let output = output.expect("psql can be run");
+    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// A port that nothing uses.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
 }
 
 /// Reads a line that the script prints when it is done.

@@ -1,7 +1,7 @@
 # Runs a PostgreSQL server until standard input is closed. Lines of standard input are orders, each of which is confirmed by a line.
-# Arguments: the directory of the programs, an empty directory, the port.
+# Arguments: the directory of the programs, an empty directory, the port; for a standby, the port of its primary.
 set -euo pipefail
-programs=$1 directory=$2 port=$3
+programs=$1 directory=$2 port=$3 primary=${4:-}
 as_user=()
 if [ "$(id -u)" = 0 ]; then
     # The server does not run as root.
@@ -26,7 +26,11 @@ signal() {
 }
 trap '' INT TERM
 cd "$directory"
-"${as_user[@]}" "$programs/initdb" -D "$directory/data" -U postgres --auth=trust --no-locale -E UTF8 --no-sync >"$directory/log" 2>&1
+if [ -z "$primary" ]; then
+    "${as_user[@]}" "$programs/initdb" -D "$directory/data" -U postgres --auth=trust --no-locale -E UTF8 --no-sync >"$directory/log" 2>&1
+else
+    "${as_user[@]}" "$programs/pg_basebackup" -h 127.0.0.1 -p "$primary" -U postgres -D "$directory/data" -R -c fast --no-sync >"$directory/log" 2>&1
+fi
 cat >>"$directory/data/postgresql.conf" <<SETTINGS
 listen_addresses = '127.0.0.1'
 port = $port
@@ -35,6 +39,7 @@ max_connections = 300
 # The tests stop processes, and not this machine.
 fsync = off
 full_page_writes = off
+wal_retrieve_retry_interval = 100ms
 SETTINGS
 control start
 trap stop EXIT
@@ -48,6 +53,7 @@ while read -r order; do
             sleep 0.2
             ;;
         start) control start ;;
+        promote) control promote ;;
         pause) signal STOP ;;
         continue) signal CONT ;;
     esac

@@ -2,5 +2,6 @@
 
 mod answers;
 mod credentials;
+mod failover;
 mod faults;
 mod journal;
