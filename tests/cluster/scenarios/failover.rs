@@ -9,6 +9,7 @@ use crate::traffic::{self, FollowerPlan, WriterPlan};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::Instant;
 
 /// Numbers continue at least so far ahead on another server.
 const LEAP_MIN: u64 = 1 << 31;
@@ -126,7 +127,9 @@ fn lose_events(round: u64, knows: bool) {
     // Commits are under way when the server is killed.
     let write = || {
         let (mut client, mut acknowledged) = (Client::new(addr), Vec::new());
-        while !is_over.load(Relaxed) {
+        // A test that fails does not wait for it forever.
+        let end = Instant::now() + 2 * DEADLINE;
+        while !is_over.load(Relaxed) && Instant::now() < end {
             let request = client.request("POST", "/input").token(&token).json(&json!({"content": "lost"}));
             match request.try_send() {
                 Ok(response) if response.status == 200 => acknowledged.push(response.number("X-Event-Id")),
