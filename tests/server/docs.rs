@@ -3,7 +3,8 @@
 //! A block marked `sh` is run by bash against the real program, in page order and in one shell, and must succeed. A
 //! block marked `sh stream` keeps running in a second shell. A block marked `text` contains lines printed by the last
 //! `sh` block, `text stream` lines printed by the stream since: in this order and complete, with other lines allowed in
-//! between, and `…` for any text. Blocks with other marks are ignored.
+//! between, and `…` for any text. Blocks with other marks are ignored. A reader takes longer for a block than the server for an answer,
+//! so every answer has ended before the next block runs.
 
 use crate::common::{Client, DEADLINE, Options, Server};
 use cortex_core::internals::{ROUTES, VARIABLES, limits};
@@ -54,6 +55,7 @@ fn run_tour(path: &str) -> BTreeMap<String, usize> {
         match block.mark {
             "sh" => {
                 shell.run(block);
+                wait_for_answers(&server);
                 streaming = false;
             }
             "sh stream" => {
@@ -69,6 +71,16 @@ fn run_tour(path: &str) -> BTreeMap<String, usize> {
         }
     }
     counts
+}
+
+/// Waits until no answer is open.
+fn wait_for_answers(server: &Server) {
+    let db = rusqlite::Connection::open(server.database()).expect("the database opens");
+    let end = Instant::now() + DEADLINE;
+    while db.query_row("SELECT EXISTS (SELECT 1 FROM answer_jobs)", [], |row| row.get(0)).expect("the jobs are read") {
+        assert!(Instant::now() < end, "an answer does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The options of a server without any settings, except for the port.

@@ -1,8 +1,8 @@
 //! One session with a PostgreSQL server. Each thread of the store has its own.
 //!
 //! The client is asynchronous, and runs on an event loop of the session, only while the thread waits for the server. Every wait
-//! has a deadline. A server that was replaced by one on a newer timeline is not used any more. Statements whose results are not needed are sent with the next one whose result is, in one
-//! flight: one write and one read.
+//! has a deadline. A server that was replaced by one on a newer timeline is not used any more. Statements whose results are not needed
+//! are sent with the next one whose result is, in one flight: one write and one read.
 
 use crate::store::postgres::dialect;
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
