@@ -23,6 +23,8 @@ pub use crate::domain::answer_job::{
 };
 pub use crate::domain::answer_page::{AnswerPage, EndedText};
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
+#[cfg(feature = "cluster")]
+pub use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, TextRequest};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
 pub use crate::domain::completion_error::CompletionError;
@@ -33,6 +35,8 @@ pub use crate::domain::id::{
     ConversationId, EventNumber, InstanceId, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId,
 };
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
+#[cfg(feature = "cluster")]
+pub use crate::domain::live_answer::AnswerPart;
 pub use crate::domain::live_answer::{AnswerDelta, AnswerTextKind, LiveAnswer};
 pub use crate::domain::model::{
     AnswerSummary, Content, Conversation, Message, Metadata, Role, Status, StoredPhase, Topic, UserProfile, Workspace,
@@ -62,7 +66,7 @@ pub use crate::responder::openai::{AnswerPieces, AnswerReader, ReadProgress};
 pub use crate::responder::passed_answer::{PassedAnswer, PassedEffect};
 pub use crate::responder::retry::RetryPolicy;
 pub use crate::responder::scheduler::{
-    CancelRequest, Deletion, ImmediateAnswer, JobEnd, PassingId, PassingRejection, Scheduler, SchedulerInput,
+    CancelRequest, ImmediateAnswer, JobEnd, OutsideEnd, PassingId, PassingRejection, Scheduler, SchedulerInput,
     SchedulerLimits, SchedulerOutput, StopReason,
 };
 pub use crate::responder::{Completion, ContextRules, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};

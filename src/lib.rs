@@ -16,6 +16,8 @@ mod sse;
 mod wire;
 
 mod api;
+#[cfg(feature = "cluster")]
+mod bus;
 mod responder;
 mod store;
 

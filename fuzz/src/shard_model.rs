@@ -201,6 +201,7 @@ impl Journal {
             conversation_id: backend::conversation_id(1),
             workspace_id: backend::workspace_id(),
             recipients: ids(PARTICIPANTS[1].iter().copied()).into(),
+            known_at: EventNumber::default(),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             live,

@@ -237,9 +237,25 @@ pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const MAILBOX_RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most bytes of answer deltas in one event loop's mailbox; above it they are dropped, and the shard requests the text.
 pub(crate) const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
-/// Most bytes of the events of own commits that wait for those of other instances before them; above it they are dropped, and read
-/// again.
+/// Most bytes of the events of commits that wait for others before them; above it they are dropped, and read again.
 pub(crate) const MERGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of the latest events that may have ended an answer, which are kept for answers whose start is known late.
+pub(crate) const MERGE_RECENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most bytes of messages to other instances that wait; above it they are dropped.
+#[cfg(feature = "cluster")]
+pub(crate) const BUS_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest time between two messages of an instance on the bus, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const BUS_BEAT_MILLISECONDS: u64 = 250;
+/// How long an instance may not receive its own messages before the bus counts as broken, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const BUS_SILENCE_MILLISECONDS: u64 = 1750;
+/// Time between two attempts to connect to the bus, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const BUS_RETRY_MILLISECONDS: u64 = 250;
+/// How often an instance checks whether others have committed while the bus works, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const FOLLOW_WITH_BUS_MILLISECONDS: u64 = 250;
 /// Most events of a slice, which an instance reads when others have committed.
 #[cfg(feature = "cluster")]
 pub(crate) const SLICE_EVENTS_MAX: usize = 4096;

@@ -22,6 +22,7 @@ impl Settings {
             port: "PORT",
             workers: "WORKERS",
             database: "DATABASE_URL",
+            redis: "REDIS_URL",
             log_format: "LOG_FORMAT",
             memory_limit_bytes: "MEMORY_LIMIT_BYTES",
             connections_max: "MAX_CONNECTIONS",

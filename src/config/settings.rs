@@ -87,6 +87,8 @@ pub struct Settings {
     pub workers: usize,
     /// `DATABASE_URL`
     pub database: Database,
+    /// `REDIS_URL`; `None` without other instances, or if they are not told at once.
+    pub redis: Option<Secret>,
     /// `LOG_LEVEL`
     pub log_level: LevelFilter,
     /// `LOG_FORMAT`
@@ -208,19 +210,20 @@ impl Settings {
 fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<String>) -> Settings {
     let environment = environment(reader);
     let production = environment == Environment::Production;
-    refuse_redis(reader);
     warn_of_ignored(reader, warnings);
     algorithm(reader);
     let workers_default = u32::try_from(cores).unwrap_or(u32::MAX).clamp(1, WORKERS_DEFAULT_MAX);
     let responder = responder(reader, production);
     let responders_allowed = responders_allowed(reader, responder);
     let responder_model = reader.bounded_text("RESPONDER_MODEL", NAME_CHARS_MAX);
+    let database = reader.checked("DATABASE_URL", Database::File("./cortex.db".into()), Database::parse);
     let settings = Settings {
         environment,
         host: host(reader, production),
         port: reader.small_number("PORT", 8000, 0, 65535) as u16,
         workers: reader.small_number("WORKERS", workers_default, 1, WORKERS_MAX) as usize,
-        database: reader.checked("DATABASE_URL", Database::File("./cortex.db".into()), Database::parse),
+        redis: redis(reader, &database),
+        database,
         log_level: log_level(reader),
         log_format: log_format(reader),
         jwt_secret_key: secret_key(reader, production),
@@ -298,11 +301,23 @@ fn environment(reader: &mut VariableReader<'_>) -> Environment {
     })
 }
 
-fn refuse_redis(reader: &mut VariableReader<'_>) {
-    if reader.text("REDIS_URL").is_some() {
-        let rest = "is set, but several instances are not built yet: leave it unset";
-        reader.errors.push(SettingError::new("REDIS_URL", rest));
-    }
+/// The Redis server, which only instances with a database on a server have.
+fn redis(reader: &mut VariableReader<'_>, database: &Database) -> Option<Secret> {
+    const SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"];
+    let parse = |raw: &str| match SCHEMES.iter().any(|scheme| raw.starts_with(scheme)) {
+        true => Ok(Some(Secret::new(raw))),
+        false => Err(format!("allowed are {}", SCHEMES.join(", "))),
+    };
+    reader.text("REDIS_URL")?;
+    let refused = if cfg!(not(feature = "cluster")) {
+        "is set, but several instances need a program built with --features cluster: leave it unset"
+    } else if !database.is_server() {
+        "is set, but only instances with a database on a PostgreSQL server use it: leave it unset, or set DATABASE_URL"
+    } else {
+        return reader.checked("REDIS_URL", None, parse);
+    };
+    reader.errors.push(SettingError::new("REDIS_URL", refused));
+    None
 }
 
 fn warn_of_ignored(reader: &mut VariableReader<'_>, warnings: &mut Vec<String>) {

@@ -144,7 +144,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("RESPONDER_TOTAL_SECONDS", "", "maximum duration of an answer; unset: none while bytes arrive; fractions allowed"),
     plain("CONSOLE", "true", "whether browsers get the console at / and /console").reloadable(),
     plain("SHUTDOWN_GRACE_SECONDS", "10", "time for running requests to end at shutdown").reloadable(),
-    plain("REDIS_URL", "", "must stay unset: one process serves a database"),
+    secret("REDIS_URL", "Redis server through which several instances tell each other at once what happens: redis://user:password@host"),
     plain("RELOAD", "", "known and ignored, with a warning"),
     plain("DEBUG", "", "known and ignored, with a warning"),
     plain("SENTRY_DSN", "", "known and ignored, with a warning"),

@@ -286,7 +286,8 @@ fn secrets_are_never_shown() {
     let shown = format!("{:?}", load(&variables[1..5]).unwrap());
     assert!(shown.contains("Secret(8 bytes)") && !shown.contains("hidden"), "{shown}");
     let marked: Vec<&str> = VARIABLES.iter().filter(|variable| variable.secret).map(|variable| variable.name).collect();
-    assert_eq!(marked, ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS", "RESPONDER_API_KEY", "RESPONDER_HEADERS"]);
+    let secrets = ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS", "RESPONDER_API_KEY", "RESPONDER_HEADERS", "REDIS_URL"];
+    assert_eq!(marked, secrets);
 }
 
 #[test]
@@ -490,12 +491,30 @@ fn timeouts_of_answers() {
 
 #[test]
 fn what_is_not_ours() {
-    assert!(rejection("REDIS_URL", "redis://localhost:6379").contains("several instances are not built yet"));
     let warnings = |variables: &[(&str, &str)]| load(variables).unwrap().warnings;
     assert_eq!(warnings(&[("RELOAD", "true")]), ["RELOAD is set, but has no effect here"]);
     let all = [("SENTRY_DSN", "https://hidden@x"), ("DEBUG", "0"), ("RELOAD", "true")];
     assert_eq!(warnings(&all), ["RELOAD, DEBUG, SENTRY_DSN are set, but have no effect here"]);
     assert_eq!(warnings(&[("RELOAD", "")]), [""; 0]);
+}
+
+#[test]
+fn a_bus_needs_the_feature_and_a_database_server() {
+    let loaded = |url, database| load(&[("REDIS_URL", url), ("DATABASE_URL", database)]);
+    let message = |url, database| messages(loaded(url, database)).concat();
+    let file = message("redis://localhost", "sqlite:///x");
+    if cfg!(feature = "cluster") {
+        assert!(file.contains("REDIS_URL is set, but only instances with a database on a PostgreSQL server"), "{file}");
+        let server = "postgres://localhost/x";
+        assert!(message("http://:secret@host", server).contains("REDIS_URL has 19 bytes: allowed are redis://"));
+        for url in
+            ["redis://:secret@host", "rediss://host:1/2", "redis+sentinel://a,b/main", "rediss+sentinel://a/main"]
+        {
+            assert!(loaded(url, server).is_ok_and(|loaded| loaded.settings.redis.is_some()), "{url}");
+        }
+    } else {
+        assert!(file.contains("REDIS_URL is set, but several instances need a program built with --features cluster"));
+    }
 }
 
 #[test]

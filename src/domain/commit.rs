@@ -29,3 +29,29 @@ pub struct Committed {
     /// The rules about users' tokens, if they changed.
     pub token_rules: Option<Arc<TokenRules>>,
 }
+
+impl Committed {
+    /// A commit of nothing but a range of numbers.
+    pub fn empty(before: EventNumber, through: EventNumber) -> Committed {
+        Committed {
+            before,
+            through,
+            events: Arc::new([]),
+            results: Vec::new(),
+            jobs: Vec::new(),
+            queued: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
+        }
+    }
+
+    /// Whether it has nothing but a range of numbers.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.results.is_empty()
+            && self.jobs.is_empty()
+            && self.queued.is_empty()
+            && self.started.is_empty()
+            && self.token_rules.is_none()
+    }
+}

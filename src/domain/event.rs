@@ -111,6 +111,15 @@ impl EventKind {
         matches!(self, EventKind::ConversationLeft | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
     }
 
+    /// Whether an event of this kind may end an answer, or change who may see it.
+    pub(crate) fn may_change_answers(self) -> bool {
+        use EventKind::*;
+        matches!(
+            self,
+            Output | OutputError | MessageDeleted | ConversationUpdated | ConversationDeleted | WorkspaceDeleted
+        )
+    }
+
     /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<EventKind> {
         EventKind::ALL.iter().copied().find(|kind| kind.as_str() == raw)

@@ -19,6 +19,9 @@ struct LiveState {
     recipients: Arc<[UserId]>,
     recipients_since: EventNumber,
     is_over: bool,
+    /// Whether another instance asks the model, and this one gets what was shown.
+    #[cfg(feature = "cluster")]
+    is_of_other: bool,
 }
 
 /// A text and the deltas in which it was shown.
@@ -28,6 +31,8 @@ struct GrowingText {
     /// The end of each delta in the text, in bytes. This is all that a delta leaves behind: with one delta per token, an answer
     /// of 1 MiB has about 1 MiB of them.
     delta_ends: Vec<u32>,
+    /// The index of the first of these deltas. It grows when several deltas are received as one.
+    first_index: u64,
 }
 
 /// The two texts of an answer.
@@ -37,6 +42,22 @@ pub enum AnswerTextKind {
     Text,
     /// The model's reasoning, which precedes the text. Streams get it live only: there is no snapshot of it.
     Reasoning,
+}
+
+/// A part of one of an answer's texts, as another instance gets it.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerPart {
+    /// The answer's message.
+    pub message_id: MessageId,
+    /// The text that it belongs to.
+    pub kind: AnswerTextKind,
+    /// The index of the last delta in it.
+    pub index: u64,
+    /// Where it begins in the text, in bytes.
+    pub from: usize,
+    /// The part.
+    pub text: Box<str>,
 }
 
 /// The state of a running answer at one moment.
@@ -88,6 +109,56 @@ impl PartialEq for LiveAnswer {
 impl Eq for LiveAnswer {}
 
 impl LiveAnswer {
+    /// An answer of another instance, of which nothing is known yet.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of_other_instance() -> LiveAnswer {
+        let state = LiveState { is_of_other: true, ..LiveState::default() };
+        LiveAnswer(Arc::new(Mutex::new(state)))
+    }
+
+    /// The part of a text from byte `from` through what was shown; `None` if there is none.
+    ///
+    /// The parts of other instances begin where a part ended, and so split no character. `None` also if `from` does.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn part(&self, message_id: MessageId, kind: AnswerTextKind, from: usize) -> Option<AnswerPart> {
+        let state = self.state();
+        let text = state.text(kind);
+        let shown = text.content.get(from..text.shown()).filter(|shown| !shown.is_empty())?;
+        let index = text.first_index + text.delta_ends.len() as u64 - 1;
+        Some(AnswerPart { message_id, kind, index, from, text: shown.into() })
+    }
+
+    /// Takes a part of an answer of another instance.
+    ///
+    /// # Errors
+    /// Fails if the text before the part is missing, with what is known.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn receive(&self, part: &AnswerPart) -> Result<Option<AnswerDelta>, ShownText> {
+        let mut state = self.state();
+        if !state.is_of_other {
+            return Ok(None);
+        }
+        let text = match part.kind {
+            AnswerTextKind::Text => &mut state.text,
+            AnswerTextKind::Reasoning => &mut state.reasoning,
+        };
+        let from = text.content.len();
+        let Some(known) = from.checked_sub(part.from) else { return Err(state.shown()) };
+        // A part begins and ends where characters do. If not, it is wrong.
+        let Some(new) = part.text.get(known..).filter(|new| !new.is_empty()) else { return Ok(None) };
+        text.content.push_str(new);
+        let to = text.content.len();
+        text.first_index = part.index.saturating_sub(text.delta_ends.len() as u64);
+        text.delta_ends.push(u32::try_from(to).expect("an answer is shorter than 4 GiB"));
+        Ok(Some(AnswerDelta { message_id: part.message_id, kind: part.kind, index: part.index, from, to }))
+    }
+
+    /// Whether another instance asks the model.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_of_other_instance(&self) -> bool {
+        self.state().is_of_other
+    }
+
     /// Appends a piece of text.
     pub fn append(&self, piece: &str) {
         self.state().text.content.push_str(piece);
@@ -164,7 +235,7 @@ impl LiveAnswer {
     ) -> (usize, T) {
         assert!(from < to, "there is text to read");
         let state = self.state();
-        let GrowingText { content, delta_ends } = state.text(kind);
+        let GrowingText { content, delta_ends, first_index } = state.text(kind);
         let first = delta_ends.partition_point(|end| *end as usize <= from);
         let (mut through, mut next, mut sum) = (from, first, 0);
         for end in delta_ends[first..].iter().map(|end| *end as usize).take_while(|end| *end <= to) {
@@ -175,7 +246,7 @@ impl LiveAnswer {
             (through, next) = (end, next + 1);
         }
         assert!(through > from, "{to} is the end of a delta");
-        (through, read(next as u64 - 1, through, &content[from..through]))
+        (through, read(first_index + next as u64 - 1, through, &content[from..through]))
     }
 
     /// The beginning of the character of the text that has this byte, or the end of the text.
@@ -310,6 +381,44 @@ mod tests {
             live.append_reasoning(&"\u{1f600}".repeat(REASONING_BYTES_MAX / 4));
         }
         assert_eq!(live.reasoning().len(), REASONING_BYTES_MAX - 3);
+    }
+
+    /// What an answer of another instance has, after parts of this one in the given order.
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn parts_that_were_lost_repeated_or_joined_are_the_same_text() {
+        use AnswerTextKind::{Reasoning, Text};
+        let (own, other) = (LiveAnswer::default(), LiveAnswer::of_other_instance());
+        let part = |kind, from| own.part(ID, kind, from).expect("it is shown");
+        let receive = |part: &AnswerPart| other.receive(part).map(|delta| delta.map(|delta| (delta.index, delta.to)));
+        let mut parts = Vec::new();
+        for piece in ["ab", "\u{1f600}", "c", "d", "ef"] {
+            own.append(piece);
+            let delta = own.show(ID, true).unwrap();
+            parts.push(part(Text, delta.from));
+        }
+        assert_eq!(receive(&parts[0]), Ok(Some((0, 2))));
+        assert_eq!(receive(&parts[0]), Ok(None), "a part that is known");
+        let missing = ShownText { bytes: 2, reasoning_bytes: 0 };
+        assert_eq!(receive(&parts[2]), Err(missing), "the part before it was lost");
+        own.append("not shown yet");
+        assert_eq!(receive(&part(Text, missing.bytes)), Ok(Some((4, 10))));
+        assert_eq!(receive(&parts[4]), Ok(None), "a part of what was requested");
+        assert_eq!((other.text_from(0), other.shown().bytes), ("ab\u{1f600}cdef".to_owned(), 10));
+        let index = |from| other.with_deltas(Text, (from, 10), 100, str::len, |index, _, _| index).1;
+        assert_eq!((index(0), index(2)), (4, 4));
+        // Parts overlap if requests cross.
+        own.show(ID, true).unwrap();
+        let overlapping = part(Text, 8);
+        assert_eq!(receive(&overlapping), Ok(Some((5, 23))));
+        assert_eq!(other.text_from(10), "not shown yet");
+        assert_eq!(own.receive(&overlapping), Ok(None), "it runs here");
+        own.append_reasoning("hm");
+        own.show(ID, true).unwrap();
+        assert_eq!(receive(&part(Reasoning, 0)), Ok(Some((0, 2))));
+        assert_eq!((other.reasoning(), own.part(ID, Text, 3)), ("hm".to_owned(), None));
+        let wrong = AnswerPart { from: usize::MAX, ..overlapping };
+        assert!(receive(&wrong).is_err());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub(crate) mod answer_job;
 pub(crate) mod answer_page;
 pub(crate) mod answer_status_change;
+#[cfg(feature = "cluster")]
+pub(crate) mod bus_message;
 pub(crate) mod command;
 pub(crate) mod commit;
 pub(crate) mod completion_error;

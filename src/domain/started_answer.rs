@@ -22,6 +22,9 @@ pub struct AnswerStarted {
     pub workspace_id: WorkspaceId,
     /// The recipients of its deltas.
     pub recipients: Arc<[UserId]>,
+    /// The number through which every event is considered in the recipients; 0 if the commit that started the answer follows the events
+    /// of which the shards know.
+    pub known_at: EventNumber,
     /// The id of the responder's user.
     pub sender: UserId,
     /// The id of the request that sent the message.
@@ -60,7 +63,7 @@ impl AnswerStarted {
 
 impl AnswerStarted {
     /// This answer after events that came out before its start; `None` if one of them ended it.
-    pub fn after(&self, events: &[Arc<Event>]) -> Option<AnswerStarted> {
+    pub fn after<'e>(&self, events: impl Iterator<Item = &'e Arc<Event>>) -> Option<AnswerStarted> {
         let mut started = self.clone();
         for event in events {
             match started.change(event) {
@@ -82,10 +85,16 @@ impl AnswerStarted {
 pub struct LiveAnswerSet(HashMap<MessageId, AnswerStarted>);
 
 impl LiveAnswerSet {
+    /// The running answer with this message.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn get(&self, message_id: MessageId) -> Option<&AnswerStarted> {
+        self.0.get(&message_id)
+    }
+
     /// Applies a commit.
     pub fn committed(&mut self, started: &[AnswerStarted], events: &[Arc<Event>]) {
         for started in started {
-            started.live.set_recipients(&started.recipients, EventNumber::default());
+            started.live.set_recipients(&started.recipients, started.known_at);
             self.0.insert(started.message_id, started.clone());
         }
         if self.0.is_empty() {
@@ -95,7 +104,9 @@ impl LiveAnswerSet {
             self.0.retain(|_, started| match started.change(event) {
                 None => true,
                 Some(AnswerChange::Recipients(recipients)) => {
-                    started.live.set_recipients(recipients, event.number);
+                    if event.number > started.known_at {
+                        started.live.set_recipients(recipients, event.number);
+                    }
                     true
                 }
                 Some(AnswerChange::Over) => {

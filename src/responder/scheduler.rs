@@ -24,7 +24,7 @@ use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::token_rules::{Credential, TokenRules};
 pub use messages::{
-    CancelRequest, Deletion, ImmediateAnswer, JobEnd, PassingRejection, SchedulerInput, SchedulerLimits,
+    CancelRequest, ImmediateAnswer, JobEnd, OutsideEnd, PassingRejection, SchedulerInput, SchedulerLimits,
     SchedulerOutput, StopReason,
 };
 pub use passing::PassingId;
@@ -145,7 +145,7 @@ impl Scheduler {
                 self.answers_cancelled(request, result.map(|result| *result));
             }
             SchedulerInput::CancelStored { job, result } => self.cancel_stored(job, result, now),
-            SchedulerInput::Deleted(deletions) => self.deleted(&deletions),
+            SchedulerInput::EndedOutside(ends) => self.ended_outside(&ends),
             SchedulerInput::TokenRules(token_rules) => {
                 self.token_rules = token_rules;
                 self.checks_rejected = true;
@@ -489,16 +489,17 @@ impl Scheduler {
         }
     }
 
-    /// Stops the answers whose jobs a deletion has closed: their model may be silent for long.
-    fn deleted(&mut self, deletions: &[Deletion]) {
+    /// Stops the answers whose jobs were closed from outside: their model may be silent for long.
+    fn ended_outside(&mut self, ends: &[OutsideEnd]) {
         for (id, RunningJob { job, by, .. }) in &self.running {
             let RunBy::Model(started) = by else { continue };
-            let is_gone = deletions.iter().any(|deletion| match deletion {
-                Deletion::Message(message) => *message == job.message_id || Some(*message) == *started,
-                Deletion::Conversation(conversation) => *conversation == job.conversation_id,
-                Deletion::Workspace(workspace) => *workspace == job.workspace_id,
+            let is_over = ends.iter().any(|end| match end {
+                OutsideEnd::Message(message) => *message == job.message_id || Some(*message) == *started,
+                OutsideEnd::Unanswered(message, at) => *message == job.message_id && id.0 < *at,
+                OutsideEnd::Conversation(conversation) => *conversation == job.conversation_id,
+                OutsideEnd::Workspace(workspace) => *workspace == job.workspace_id,
             });
-            if is_gone {
+            if is_over {
                 let stop = SchedulerOutput::StopAnswer { job: *id, reason: StopReason::JobClosed };
                 self.outputs.push_back(stop);
             }

@@ -1,16 +1,38 @@
-//! Distributes commits to the shards and the responders: those of this process, and those of other instances.
+//! Distributes commits to the shards and the responders: those of this process, and those of other instances. It also has the texts of
+//! answers that other instances ask for.
 
 use super::merger::Merger;
 use super::replies::Replies;
+#[cfg(feature = "cluster")]
+use crate::base::limits::{FOLLOW_MILLISECONDS, FOLLOW_WITH_BUS_MILLISECONDS};
+#[cfg(feature = "cluster")]
+use crate::base::metrics;
+#[cfg(feature = "cluster")]
+use crate::domain::answer_status_change::AnswerStatusChange;
+#[cfg(feature = "cluster")]
+use crate::domain::bus_message::{BusMessage, CommitNotice, TextRequest};
 use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
+use crate::domain::live_answer::{AnswerPart, AnswerTextKind, ShownText};
+#[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
+#[cfg(feature = "cluster")]
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::started_answer::LiveAnswerSet;
+#[cfg(feature = "cluster")]
+use crate::shard::message::ShardMessage;
 use crate::shard::shared::SharedState;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 #[cfg(feature = "cluster")]
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Longest time between two checks for commits of other instances, and the time for which a notice may be late.
+#[cfg(feature = "cluster")]
+const FOLLOW: Duration = Duration::from_millis(FOLLOW_MILLISECONDS);
+/// Longest time between two such checks while notices come over the bus.
+#[cfg(feature = "cluster")]
+const FOLLOW_WITH_BUS: Duration = Duration::from_millis(FOLLOW_WITH_BUS_MILLISECONDS);
 
 /// Distributes commits, one after the other.
 pub(crate) struct Distributor {
@@ -44,13 +66,17 @@ impl Distributor {
         Distributor { state: Mutex::new(state), slice_is_due: Condvar::new(), replies, shared }
     }
 
-    /// A transaction of the writer begins.
-    pub(crate) fn commit_begins(&self) {
-        self.state().merger.commit_begins();
-    }
-
     /// Distributes a commit of the writer.
     pub(crate) fn committed(&self, committed: Committed) {
+        // Before the responders get it, whose texts follow.
+        #[cfg(feature = "cluster")]
+        if let Some(bus) = &self.replies.bus {
+            bus.send(|| CommitNotice::of(&committed).map(BusMessage::Commit));
+        }
+        self.merge(committed);
+    }
+
+    fn merge(&self, committed: Committed) {
         let DistributorState { merger, live_answers, .. } = &mut *self.state();
         merger.committed(committed, |commit| self.send(live_answers, commit));
         if merger.is_behind() {
@@ -62,6 +88,10 @@ impl Distributor {
     pub(crate) fn end(&self) {
         self.state().has_ended = true;
         self.slice_is_due.notify_all();
+        #[cfg(feature = "cluster")]
+        if let Some(bus) = &self.replies.bus {
+            bus.end();
+        }
     }
 
     /// Distributes a slice of the journal.
@@ -71,14 +101,113 @@ impl Distributor {
         merger.slice(slice, |commit| self.send(live_answers, commit));
     }
 
-    /// Waits until a slice may be due: at once if events are known to be missing, else for `pause`. Returns the number after which
-    /// it begins; `None` once the writer has ended.
+    /// Waits until a slice may be due. Without a bus, that is at once if events are known to be missing. With one, their notices may be
+    /// a little late. Returns the number after which the slice begins; `None` once the writer has ended.
     #[cfg(feature = "cluster")]
-    pub(crate) fn wait_for_slice(&self, pause: Duration) -> Option<EventNumber> {
-        let is_idle = |state: &mut DistributorState| !state.has_ended && !state.merger.is_behind();
-        let waited = self.slice_is_due.wait_timeout_while(self.state(), pause, is_idle);
-        let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        (!state.has_ended).then(|| state.merger.position())
+    pub(crate) fn wait_for_slice(&self) -> Option<EventNumber> {
+        let began = Instant::now();
+        let mut state = self.state();
+        let mut behind_since: Option<(EventNumber, Instant)> = None;
+        loop {
+            if state.has_ended {
+                return None;
+            }
+            let position = state.merger.position();
+            let is_up = self.replies.bus.as_ref().is_some_and(|bus| bus.is_up());
+            let due_at = if state.merger.is_behind() {
+                let (_, since) = behind_since.filter(|(at, _)| *at == position).unwrap_or((position, Instant::now()));
+                behind_since = Some((position, since));
+                if is_up { since + FOLLOW } else { since }
+            } else {
+                behind_since = None;
+                began + if is_up { FOLLOW_WITH_BUS } else { FOLLOW }
+            };
+            let Some(left) = due_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                metrics::NOTICES_MISSED.add(u64::from(is_up && behind_since.is_some()));
+                return Some(position);
+            };
+            state = self.slice_is_due.wait_timeout(state, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+    }
+
+    /// Sets whether the bus to other instances works. Returns whether that is new.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn set_bus_up(&self, is_up: bool) -> bool {
+        let is_new = self.replies.bus.as_ref().is_some_and(|bus| bus.set_up(is_up));
+        if is_new {
+            let _state = self.state();
+            self.slice_is_due.notify_all();
+        }
+        is_new
+    }
+
+    /// Distributes a commit of another instance.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn noticed(&self, notice: CommitNotice) {
+        self.merge(notice.into());
+    }
+
+    /// Another instance has committed events through this number. They must be read.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn lacks(&self, through: EventNumber) {
+        self.state().merger.lacks(through);
+        self.slice_is_due.notify_all();
+    }
+
+    /// Passes on the new status of an answer of another instance.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn status_received(&self, change: &Arc<AnswerStatusChange>) {
+        self.replies.status_received(change);
+    }
+
+    /// Adds a part to an answer of another instance, and passes it on. Returns what is missing before it, if anything is.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn text_received(&self, part: &AnswerPart) -> Option<TextRequest> {
+        let state = self.state();
+        let message_id = part.message_id;
+        let Some(started) = state.live_answers.get(message_id) else {
+            return Some(TextRequest { message_id, known: None });
+        };
+        match started.live.receive(part) {
+            Ok(delta) => {
+                if let Some(delta) = delta {
+                    self.replies.broadcast(|| ShardMessage::Delta(delta));
+                }
+                None
+            }
+            Err(known) => Some(TextRequest { message_id, known: Some(known) }),
+        }
+    }
+
+    /// What another instance lacks of an answer that runs here.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn text_wanted(&self, request: TextRequest) -> Vec<BusMessage> {
+        let TextRequest { message_id, known } = request;
+        let state = self.state();
+        let Some(started) = state.live_answers.get(message_id).filter(|answer| !answer.live.is_of_other_instance())
+        else {
+            return Vec::new();
+        };
+        let mut messages = Vec::new();
+        if known.is_none() {
+            let recipients = started.live.snapshot().recipients;
+            let known_at = state.merger.position();
+            messages.push(BusMessage::Answer(AnswerStarted { recipients, known_at, ..started.clone() }));
+        }
+        let ShownText { bytes, reasoning_bytes } = known.unwrap_or_default();
+        for (kind, from) in [(AnswerTextKind::Reasoning, reasoning_bytes), (AnswerTextKind::Text, bytes)] {
+            messages.extend(started.live.part(message_id, kind, from).map(BusMessage::Text));
+        }
+        messages
+    }
+
+    /// Adds an answer of another instance that had started before.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn answer_received(&self, started: AnswerStarted) {
+        let DistributorState { merger, live_answers, .. } = &mut *self.state();
+        if live_answers.get(started.message_id).is_none() {
+            merger.answer_received(started, |commit| self.send(live_answers, commit));
+        }
     }
 
     fn send(&self, live_answers: &mut LiveAnswerSet, committed: Committed) {

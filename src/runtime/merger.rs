@@ -1,22 +1,22 @@
-//! Merges the commits of this process with those of other instances, which are read as slices of the journal, so that the shards get
-//! one chain of commits.
+//! Merges the commits of this process with those of other instances, which come as notices over the bus and as slices of the journal,
+//! so that the shards get one chain of commits.
 //!
 //! Results never wait: those of a commit whose events must wait for earlier ones are passed on at once.
 //!
 //! Invariant: the commits that come out follow each other: each begins where the one before it ended, or follows itself, which tells
 //! the shards that they missed events. No event comes out twice. The bytes of waiting events are bounded.
 
-use crate::base::limits::MERGE_BYTES_MAX;
+use crate::base::limits::{MERGE_BYTES_MAX, MERGE_RECENT_BYTES_MAX};
 use crate::domain::commit::Committed;
-use crate::domain::event::{Event, EventKind};
+use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
 use crate::domain::started_answer::AnswerStarted;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Events of an own commit that wait for earlier ones.
+/// Events of a commit that wait for earlier ones.
 #[derive(Debug)]
 struct WaitingCommit {
     through: EventNumber,
@@ -36,43 +36,45 @@ pub struct Merger {
     /// By the number before each.
     waiting: BTreeMap<EventNumber, WaitingCommit>,
     waiting_bytes: usize,
-    /// What came out of slices while an own commit is in progress; `None` while none is.
-    meanwhile: Option<SliceEvents>,
+    recent: RecentChanges,
 }
 
-/// Events of slices that may concern an answer which the commit in progress has started.
-#[derive(Debug, Default)]
-struct SliceEvents {
-    events: Vec<Arc<Event>>,
+/// The latest events that may have ended an answer or changed its recipients, for answers whose start is known late.
+#[derive(Debug)]
+struct RecentChanges {
+    events: VecDeque<Arc<Event>>,
     bytes: usize,
+    /// All later ones are in `events`.
+    known_from: EventNumber,
 }
 
-impl SliceEvents {
-    /// Adds events; those above `MERGE_BYTES_MAX` are dropped.
+impl RecentChanges {
+    /// Adds events. The oldest ones above `MERGE_RECENT_BYTES_MAX` are forgotten.
     fn add(&mut self, events: &[Arc<Event>]) {
-        for event in events.iter().filter(|event| event.kind != EventKind::Input) {
+        for event in events.iter().filter(|event| event.kind.may_change_answers()) {
             self.bytes += event.weight();
-            if self.is_complete() {
-                self.events.push(Arc::clone(event));
-            }
+            self.events.push_back(Arc::clone(event));
         }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.bytes <= MERGE_BYTES_MAX
-    }
-
-    /// The started answers after these events. If some were dropped, there are none: streams then get these answers at their end.
-    fn after(&self, started: &[AnswerStarted]) -> Arc<[AnswerStarted]> {
-        let started = if self.is_complete() { started } else { &[] };
-        started.iter().filter_map(|started| started.after(&self.events)).collect()
+        while self.bytes > MERGE_RECENT_BYTES_MAX
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.bytes -= oldest.weight();
+            self.known_from = oldest.number;
+        }
     }
 }
 
 impl Merger {
     /// At the position of the shards.
     pub fn new(position: EventNumber, has_slices: bool) -> Merger {
-        Merger { has_slices, position, newest: position, waiting: BTreeMap::new(), waiting_bytes: 0, meanwhile: None }
+        Merger {
+            has_slices,
+            position,
+            newest: position,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            recent: RecentChanges { events: VecDeque::new(), bytes: 0, known_from: position },
+        }
     }
 
     /// The number through which the events came out.
@@ -81,59 +83,82 @@ impl Merger {
         self.position
     }
 
-    /// Whether events are known to be committed that have not come out, so that a slice is due.
+    /// Whether events are known to be committed that have not come out, so that a notice is late or a slice is due.
     pub fn is_behind(&self) -> bool {
         self.newest > self.position
     }
 
-    /// An own commit begins.
-    pub fn commit_begins(&mut self) {
-        if self.has_slices {
-            self.meanwhile = Some(SliceEvents::default());
-        }
-    }
-
-    /// Takes an own commit, and passes on what may come out.
+    /// Takes a commit of this process, or of another instance that has told of it, and passes on what may come out.
     pub fn committed(&mut self, mut commit: Committed, mut out: impl FnMut(Committed)) {
-        if let Some(meanwhile) = self.meanwhile.take()
-            && !commit.started.is_empty()
-        {
-            commit.started = meanwhile.after(&commit.started);
-        }
         self.newest = self.newest.max(commit.through);
         if !self.has_slices || commit.before == self.position {
             self.position = self.position.max(commit.through);
+            if self.has_slices {
+                self.recent.add(&commit.events);
+            }
             out(commit);
             return self.release(out);
         }
         let (before, through) = (commit.before, commit.through);
         let events = std::mem::take(&mut commit.events);
+        if !commit.started.is_empty() {
+            commit.started = self.started_after(before, &commit.started);
+        }
         (commit.before, commit.through) = (self.position, self.position);
-        out(commit);
+        if !commit.is_empty() {
+            out(commit);
+        }
         if through <= self.position {
             return;
         }
         let weight: usize = events.iter().map(|event| event.weight()).sum();
         // A commit that follows itself has no events to wait with.
-        if before < through && self.waiting_bytes + weight <= MERGE_BYTES_MAX {
+        if before < through && self.waiting_bytes + weight <= MERGE_BYTES_MAX && !self.waiting.contains_key(&before) {
             self.waiting_bytes += weight;
             self.waiting.insert(before, WaitingCommit { through, events, weight });
         }
         self.release(out);
     }
 
+    /// Answers with their recipients after event `known_at`, as the later events left them that came out. If some of these are
+    /// forgotten, there are none: streams then get these answers at their end.
+    fn started_after(&self, known_at: EventNumber, started: &[AnswerStarted]) -> Arc<[AnswerStarted]> {
+        let started = if known_at >= self.recent.known_from { started } else { &[] };
+        let later = || self.recent.events.iter().filter(|event| event.number > known_at);
+        let started = started.iter().filter_map(|started| started.after(later()));
+        // What comes out until then is older than the recipients.
+        let known_at = if known_at > self.position { known_at } else { EventNumber::default() };
+        started.map(|started| AnswerStarted { known_at, ..started }).collect()
+    }
+
+    /// Takes an answer of another instance that had started before event `known_at`, and passes it on if it is not over.
+    #[cfg(feature = "cluster")]
+    pub fn answer_received(&mut self, started: AnswerStarted, mut out: impl FnMut(Committed)) {
+        let started = self.started_after(started.known_at, &[started]);
+        if !started.is_empty() {
+            out(Committed { started, ..Committed::empty(self.position, self.position) });
+        }
+    }
+
+    /// Events through this number are committed, and must come out of a slice.
+    #[cfg(feature = "cluster")]
+    pub fn lacks(&mut self, through: EventNumber) {
+        self.newest = self.newest.max(through);
+    }
+
     /// Takes a slice that was read after the position at that time, and passes on what may come out.
     #[cfg(feature = "cluster")]
     pub fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
         self.newest = self.newest.max(slice.through);
-        // Own commits may have come out since.
+        // Commits may have come out since.
         if slice.after <= self.position && self.position < slice.through {
             let events = slice.events.into_iter().filter(|event| event.number > self.position).collect();
             // Each stream then reads a page, which tells whether the user has lost an event. The responders get the others here.
             if slice.has_gap {
                 self.position = slice.through;
+                self.recent.known_from = slice.through;
             }
-            self.pass(slice.through, events, true, &mut out);
+            self.pass(slice.through, events, &mut out);
         }
         self.release(out);
     }
@@ -147,40 +172,21 @@ impl Merger {
             self.waiting_bytes -= weight;
             if through > self.position {
                 let events = events.iter().filter(|event| event.number > self.position).map(Arc::clone).collect();
-                self.pass(through, events, false, &mut out);
+                self.pass(through, events, &mut out);
             }
         }
     }
 
-    fn pass(
-        &mut self,
-        through: EventNumber,
-        events: Arc<[Arc<Event>]>,
-        is_slice: bool,
-        out: &mut impl FnMut(Committed),
-    ) {
-        if let Some(meanwhile) = &mut self.meanwhile
-            && is_slice
-        {
-            meanwhile.add(&events);
-        }
+    fn pass(&mut self, through: EventNumber, events: Arc<[Arc<Event>]>, out: &mut impl FnMut(Committed)) {
+        self.recent.add(&events);
         let before = std::mem::replace(&mut self.position, through);
-        out(Committed {
-            before,
-            through,
-            events,
-            results: Vec::new(),
-            jobs: Vec::new(),
-            queued: Vec::new(),
-            started: Arc::new([]),
-            token_rules: None,
-        });
+        out(Committed { events, ..Committed::empty(before, through) });
     }
 
     /// Asserts the invariant as far as it concerns the present state.
     #[cfg(feature = "cluster")]
     pub fn check_invariants(&self) {
-        assert!(self.waiting_bytes <= MERGE_BYTES_MAX);
+        assert!(self.waiting_bytes <= MERGE_BYTES_MAX && self.recent.bytes <= MERGE_RECENT_BYTES_MAX);
         assert_eq!(self.waiting.values().map(|waiting| waiting.weight).sum::<usize>(), self.waiting_bytes);
         assert!(self.waiting.keys().all(|before| *before > self.position), "a waiting commit may come out");
         assert!(self.position <= self.newest);
@@ -194,7 +200,7 @@ mod tests {
     use crate::base::time::WallTime;
     use crate::domain::answer_job::JobId;
     use crate::domain::command::ReplyTo;
-    use crate::domain::event::EventBody;
+    use crate::domain::event::{EventBody, EventKind};
     use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
     use crate::domain::live_answer::LiveAnswer;
     use crate::domain::result::{CommandResult, Rejection};
@@ -269,7 +275,6 @@ mod tests {
                     }
                     3 | 4 => {
                         let Some(commit) = own.pop_front() else { continue };
-                        merger.commit_begins();
                         let slot = commit.through.0 as u32;
                         merger.committed(commit, |commit| output.take(commit));
                         assert_eq!(output.results.last(), Some(&slot), "results do not wait");
@@ -330,12 +335,12 @@ mod tests {
             conversation_id: ConversationId(Uuid::from_u128(conversation.into())),
             workspace_id: WorkspaceId(Uuid::nil()),
             recipients: Arc::new([]),
+            known_at: EventNumber::default(),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             live: LiveAnswer::default(),
         };
         let mut merger = Merger::new(EventNumber(0), true);
-        merger.commit_begins();
         merger.slice(slice(0, 3), |_| {});
         let own = Committed { started: Arc::new([started(2), started(4)]), ..commit(0, 1, 1) };
         let mut left = Vec::new();
@@ -343,10 +348,9 @@ mod tests {
         assert_eq!(left, [ConversationId(Uuid::from_u128(4))]);
 
         // More events than are kept: streams get the answer at its end.
-        merger.commit_begins();
         let long = event(4, MERGE_BYTES_MAX);
         merger.slice(JournalSlice { events: vec![long], ..slice(3, 4) }, |_| {});
-        let own = Committed { started: Arc::new([started(9)]), ..commit(4, 5, 1) };
+        let own = Committed { started: Arc::new([started(9)]), ..commit(3, 4, 1) };
         merger.committed(own, |commit| assert!(commit.started.is_empty()));
     }
 }

@@ -1,6 +1,8 @@
 //! Layer 5: threads, sockets and clocks, and their wiring. The only layer that waits.
 
 mod allocator;
+#[cfg(feature = "cluster")]
+mod bus_port;
 pub(crate) mod clock;
 mod connection_limits;
 mod database;

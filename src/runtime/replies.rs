@@ -1,10 +1,16 @@
 //! Where replies go: to the event loop of the connection that waits, or to the responders.
 
+#[cfg(feature = "cluster")]
+use super::bus_port::BusPort;
 use super::mailbox::Mailbox;
 use super::responders::{ResponderPort, StoreReply};
+use crate::domain::answer_status_change::AnswerStatusChange;
+#[cfg(feature = "cluster")]
+use crate::domain::bus_message::BusMessage;
 use crate::domain::command::ReplyTo;
 use crate::domain::commit::Committed;
 use crate::domain::holder::Holder;
+use crate::domain::live_answer::{AnswerDelta, LiveAnswer};
 use crate::domain::password::PasswordResponse;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
@@ -19,6 +25,9 @@ pub(crate) struct Replies {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
     pub responders: Arc<ResponderPort>,
+    /// The way to other instances, if a bus is configured.
+    #[cfg(feature = "cluster")]
+    pub bus: Option<Arc<BusPort>>,
 }
 
 impl Replies {
@@ -77,6 +86,31 @@ impl Replies {
         }
     }
 
+    /// Sends the new status of an answer to every shard, also of other instances.
+    pub(crate) fn answer_status(&self, change: AnswerStatusChange) {
+        let change = Arc::new(change);
+        #[cfg(feature = "cluster")]
+        if let Some(bus) = &self.bus {
+            bus.send(|| Some(BusMessage::Status(Arc::clone(&change))));
+        }
+        self.status_received(&change);
+    }
+
+    /// Sends the new status of an answer to every shard.
+    pub(crate) fn status_received(&self, change: &Arc<AnswerStatusChange>) {
+        self.broadcast(|| ShardMessage::AnswerStatus(Arc::clone(change)));
+    }
+
+    /// Sends new text of an answer to every shard, also of other instances.
+    #[cfg_attr(not(feature = "cluster"), expect(unused_variables))]
+    pub(crate) fn delta(&self, live: &LiveAnswer, delta: AnswerDelta) {
+        #[cfg(feature = "cluster")]
+        if let Some(bus) = &self.bus {
+            bus.send(|| live.part(delta.message_id, delta.kind, delta.from).map(BusMessage::Text));
+        }
+        self.broadcast(|| ShardMessage::Delta(delta));
+    }
+
     /// Distributes a commit to the shards and the responders, in the order of `route_commit`.
     pub(crate) fn committed(&self, committed: Committed) {
         let (started, token_rules) = (Arc::clone(&committed.started), committed.token_rules.clone());
@@ -84,14 +118,17 @@ impl Replies {
         if let Some(token_rules) = token_rules {
             self.responders.token_rules_changed(token_rules);
         }
+        let is_of_others = committed.results.is_empty();
         let routed = route_commit(committed, self.mailboxes.len());
         for (shard, share) in routed.shards {
             self.mailboxes[shard].push(ShardMessage::Committed(share));
         }
-        for change in routed.queued {
-            self.broadcast(|| ShardMessage::AnswerStatus(Arc::clone(&change)));
+        for change in &routed.queued {
+            self.status_received(change);
         }
-        self.responders.committed(routed.responder_results, &started, &routed.deletions, routed.jobs);
+        // The answers of other instances are none of the responders'.
+        let started = if is_of_others { &[] } else { &*started };
+        self.responders.committed(routed.responder_results, started, &routed.ends, routed.jobs);
     }
 
     fn mailbox(&self, to: ReplyTo) -> Option<&Arc<Mailbox>> {

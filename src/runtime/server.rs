@@ -2,6 +2,8 @@
 
 use super::STACK_BYTES;
 use super::allocator;
+#[cfg(feature = "cluster")]
+use super::bus_port::BusPort;
 use super::clock::Clock;
 use super::connection_limits::ConnectionLimits;
 use super::database::{self, Acquired};
@@ -26,6 +28,8 @@ use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::thread::{self, OnPanic};
+#[cfg(feature = "cluster")]
+use crate::bus::BusAddress;
 use crate::config::Settings;
 use crate::domain::responder::ResponderKind;
 use crate::responder::{ContextRules, Timeouts, Upstream, UpstreamSettings};
@@ -159,11 +163,18 @@ fn start(
     let model = model(&settings)?;
     let loop_count = memory.event_loops;
     let stall_timeout_milliseconds = settings.stream_stall_timeout_ms;
+    #[cfg(feature = "cluster")]
+    let bus_address = bus_address(&settings)?;
     let current = CurrentContext::new(settings, memory, writer.signing_key(), writer.epoch().to_string().into());
     let (polls, mailboxes) = create_polls(&memory)?;
     let (responders_poll, responders) = create_responder_port()?;
-    let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders }, memory);
-
+    let replies = Replies {
+        mailboxes: mailboxes.clone(),
+        responders,
+        #[cfg(feature = "cluster")]
+        bus: bus_address.is_some().then(|| Arc::new(BusPort::new(writer.epoch()))),
+    };
+    let workers = Workers::new(replies, memory);
     workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
     let mut threads = Vec::new();
     let has_follower = writer.instance().is_some();
@@ -171,6 +182,7 @@ fn start(
     let distributor = Arc::new(Distributor::new(position, has_follower, replies, streams));
     #[cfg(feature = "cluster")]
     if has_follower {
+        start_bus(bus_address, &writer, &workers, &distributor, &mut threads)?;
         let (reader, distributor) = (writer.open_reader()?, Arc::clone(&distributor));
         threads.push(spawn("follower", OnPanic::Process, move || workers::follow(reader, &distributor))?);
     }
@@ -213,6 +225,40 @@ fn start(
         connection_limits,
         lock: Some(lock),
     })
+}
+
+/// The address of the bus to other instances, if one is configured.
+#[cfg(feature = "cluster")]
+fn bus_address(settings: &Settings) -> Result<Option<BusAddress>, StartError> {
+    let Some(url) = &settings.redis else { return Ok(None) };
+    BusAddress::parse(url.expose()).map(Some).map_err(StartError::Bus)
+}
+
+/// Starts the threads of the bus.
+#[cfg(feature = "cluster")]
+fn start_bus(
+    address: Option<BusAddress>,
+    writer: &Writer,
+    workers: &Workers,
+    distributor: &Arc<Distributor>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartError> {
+    let (Some(address), Some(port)) = (address, &workers.replies.bus) else {
+        if writer.has_others() {
+            log::warn!(
+                "REDIS_URL is not set: the events of other instances come some milliseconds later, and texts of answers at their end"
+            );
+        }
+        return Ok(());
+    };
+    port.set_known(writer.has_others(), writer.timeline());
+    let (publisher_port, publisher_address) = (Arc::clone(port), address.clone());
+    let publish = move || workers::publish(&publisher_port, &publisher_address);
+    threads.push(spawn("publisher", OnPanic::Process, publish)?);
+    let (port, distributor) = (Arc::clone(port), Arc::clone(distributor));
+    let receive = move || workers::receive(&port, &address, &distributor);
+    threads.push(spawn("subscriber", OnPanic::Process, receive)?);
+    Ok(())
 }
 
 /// A poll and a mailbox for each event loop. The mailbox wakes its poll.

@@ -20,6 +20,9 @@ pub(crate) enum StartError {
     Memory(MemoryLimit),
     /// The settings of the responder cannot be used: a sentence that begins with the name of the variable.
     Responder(String),
+    /// The address of the bus to other instances cannot be used, for this reason.
+    #[cfg(feature = "cluster")]
+    Bus(String),
     /// The system lacks the resource that the text names.
     System(&'static str, io::Error),
 }
@@ -59,6 +62,8 @@ impl fmt::Display for StartError {
                  the limit of the control group"
             ),
             StartError::Responder(sentence) => f.write_str(sentence),
+            #[cfg(feature = "cluster")]
+            StartError::Bus(reason) => write!(f, "REDIS_URL cannot be used: {reason}"),
             StartError::System(resource, error) => write!(f, "cannot create {resource}: {error}"),
         }
     }

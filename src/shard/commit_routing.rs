@@ -16,8 +16,8 @@ pub struct RoutedCommit {
     pub shards: Vec<(usize, CommitShare)>,
     /// Results of the responders' commands.
     pub responder_results: Vec<CommandResult>,
-    /// Events that delete messages, conversations or workspaces, and so end answers.
-    pub deletions: Vec<Arc<Event>>,
+    /// Events that end answers: deletions of messages, conversations or workspaces, and ends that other instances have stored.
+    pub ends: Vec<Arc<Event>>,
     /// The answer jobs that the batch created.
     pub jobs: Vec<AnswerJob>,
     /// The messages that the batch queued for a model. Every shard gets them after its share.
@@ -61,12 +61,14 @@ pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
         })
         .collect();
     routed.sort_by_key(|(_, share)| !share.results.is_empty());
-    let deletions = committed.events.iter().filter(|event| deletes(event.kind)).cloned().collect();
-    RoutedCommit { shards: routed, responder_results, deletions, jobs: committed.jobs, queued: committed.queued }
-}
-
-fn deletes(kind: EventKind) -> bool {
-    matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
+    let is_end = |kind: EventKind| match kind {
+        EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted => true,
+        // The responders know of those that they stored.
+        EventKind::Output | EventKind::OutputError => is_of_others,
+        _ => false,
+    };
+    let ends = committed.events.iter().filter(|event| is_end(event.kind)).cloned().collect();
+    RoutedCommit { shards: routed, responder_results, ends, jobs: committed.jobs, queued: committed.queued }
 }
 
 #[cfg(test)]
@@ -114,22 +116,25 @@ mod tests {
 
     #[test]
     fn shards_without_results_come_first_and_unconcerned_ones_get_nothing() {
-        use EventKind::{MessageDeleted, WorkspaceCreated, WorkspaceDeleted};
-        // Events, shards with results; order of the shares, results in each, results of responders, deletions.
+        use EventKind::{Input, MessageDeleted, Output, OutputError, WorkspaceCreated, WorkspaceDeleted};
+        // Events, shards with results; order of the shares, results in each, results of responders, ends of answers.
         type RoutingCase<'a> = (&'a [EventKind], &'a [u16], &'a [usize], &'a [usize], usize, usize);
-        let table: [RoutingCase<'_>; 4] = [
+        let table: [RoutingCase<'_>; 6] = [
             // It only moves the position.
             (&[], &[], &[0, 1, 2], &[0, 0, 0], 0, 0),
             (&[], &[2, 2], &[2], &[2], 0, 0),
             (&[WorkspaceCreated], &[0, RESPONDERS], &[1, 2, 0], &[0, 0, 1], 1, 0),
             (&[MessageDeleted, WorkspaceCreated, WorkspaceDeleted], &[1], &[0, 2, 1], &[0, 0, 1], 0, 2),
+            (&[Output, OutputError, Input], &[1], &[0, 2, 1], &[0, 0, 1], 0, 0),
+            // Another instance has ended answers.
+            (&[Output, OutputError, Input], &[], &[0, 1, 2], &[0, 0, 0], 0, 2),
         ];
-        for (events, results, order, counts, responders, deletions) in table {
+        for (events, results, order, counts, responders, ends) in table {
             let routed = route_commit(batch(events, results), 3);
             let shards: Vec<usize> = routed.shards.iter().map(|(shard, _)| *shard).collect();
             let results: Vec<usize> = routed.shards.iter().map(|(_, share)| share.results.len()).collect();
             assert_eq!((&shards[..], &results[..]), (order, counts), "{events:?}");
-            assert_eq!((routed.responder_results.len(), routed.deletions.len()), (responders, deletions), "{events:?}");
+            assert_eq!((routed.responder_results.len(), routed.ends.len()), (responders, ends), "{events:?}");
         }
     }
 }

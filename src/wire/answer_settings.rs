@@ -123,7 +123,7 @@ mod tests {
         };
         assert_eq!(read(&metadata(all)), expected);
         assert_eq!(violations_of(all), [""; 0]);
-        assert_eq!(read(&metadata(r#"{"stop":"x"}"#)).stop, ["x".into()]);
+        assert_eq!(read(&metadata(r#"{"stop":"x"}"#)).stop, [Arc::from("x")]);
         assert_eq!(read(&metadata("{}")), AnswerSettings::default());
     }
 

@@ -5,6 +5,8 @@
 
 pub(crate) mod answer_metadata;
 pub(crate) mod answer_settings;
+#[cfg(feature = "cluster")]
+pub(crate) mod bus_message;
 pub(crate) mod command_result;
 mod conversation_view;
 pub(crate) mod error;

@@ -177,7 +177,7 @@ fn crate_tree(features: &str) -> Vec<(usize, String)> {
 fn crates_of(name: &str) -> usize {
     let features = match name {
         "rustls" => "tls",
-        "bytes" | "futures-util" | "tokio" | "tokio-postgres" | "tokio-postgres-rustls" => "cluster",
+        "bytes" | "futures-util" | "redis" | "tokio" | "tokio-postgres" | "tokio-postgres-rustls" => "cluster",
         _ => "",
     };
     crate_tree(features)

@@ -77,7 +77,6 @@ impl World {
         #[cfg(feature = "cluster")]
         self.planted.begin_step(self.instances[instance].as_mut().expect("the instance runs"));
         let process = self.process(instance);
-        process.merger.commit_begins();
         let committed = process.writer.commit_batch(&commands, now);
         self.end_fault(instance, fault);
         trace!(

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("sse", 2),
     ("wire", 2),
     ("api", 3),
+    ("bus", 3),
     ("responder", 3),
     ("store", 3),
     ("shard", 4),

@@ -7,6 +7,7 @@ use crate::source::{Source, is_name, is_within, text_at};
 const OWNERS: &[(&str, &[&str])] = &[
     ("httparse", &["http1"]),
     ("mio", &["runtime"]),
+    ("redis", &["bus"]),
     (
         "rusqlite",
         &[

@@ -204,6 +204,21 @@ pub(crate) static INSTANCE_LEADS: Gauge = Gauge::new();
 /// Leases of this instance that expired, so that its answers were taken over.
 #[cfg(feature = "cluster")]
 pub(crate) static LEASES_LOST: Counter = Counter::new();
+/// 1 while messages between instances go through.
+#[cfg(feature = "cluster")]
+pub(crate) static BUS_UP: Gauge = Gauge::new();
+/// Notices of commits that were received from other instances.
+#[cfg(feature = "cluster")]
+pub(crate) static NOTICES: Counter = Counter::new();
+/// Slices that were read although the bus works, because a notice did not come in time.
+#[cfg(feature = "cluster")]
+pub(crate) static NOTICES_MISSED: Counter = Counter::new();
+/// Messages to other instances that were dropped, because too many waited.
+#[cfg(feature = "cluster")]
+pub(crate) static BUS_MESSAGES_DROPPED: Counter = Counter::new();
+/// Messages on the bus that could not be read.
+#[cfg(feature = "cluster")]
+pub(crate) static BUS_MESSAGES_INVALID: Counter = Counter::new();
 /// Slices of the journal that were read, because other instances had committed.
 #[cfg(feature = "cluster")]
 pub(crate) static SLICES: Counter = Counter::new();
@@ -310,6 +325,15 @@ fn render_cluster(text: &mut Exposition) {
     text.durations("cortex_turn_wait_seconds", &[], &TURN_WAIT);
     let help = "Sessions of stopped instances that were ended, because they kept the others from their turns.";
     text.counter("cortex_turns_evicted_total", help, TURNS_EVICTED.get());
+    text.gauge("cortex_bus_up", "1 while messages between instances go through.", BUS_UP.get());
+    let help = "Notices of commits that were received from other instances.";
+    text.counter("cortex_notices_total", help, NOTICES.get());
+    let help = "Slices that were read although the bus works, because a notice did not come in time.";
+    text.counter("cortex_notices_missed_total", help, NOTICES_MISSED.get());
+    let help = "Messages to other instances that were dropped, because too many waited.";
+    text.counter("cortex_bus_messages_dropped_total", help, BUS_MESSAGES_DROPPED.get());
+    let help = "Messages on the bus that could not be read.";
+    text.counter("cortex_bus_messages_invalid_total", help, BUS_MESSAGES_INVALID.get());
     let help = "Slices of the journal that were read, because other instances had committed.";
     text.counter("cortex_slices_total", help, SLICES.get());
     text.counter("cortex_slice_events_total", "Events in these slices.", SLICE_EVENTS.get());

@@ -6,7 +6,7 @@ use crate::base::memory_plan::MemoryPlan;
 use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage, JobRange};
 use crate::domain::command::ReplyTo;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::result::CommandResult;
 use crate::domain::token_rules::{Credential, TokenRules};
 use std::sync::Arc;
@@ -120,8 +120,8 @@ pub enum SchedulerInput {
     PassingEnded(PassingId),
     /// The rules about users' tokens, at the start and after each change. Users whose tokens are all rejected get no answers.
     TokenRules(Arc<TokenRules>),
-    /// Messages, conversations or workspaces were deleted.
-    Deleted(Vec<Deletion>),
+    /// Answers were ended from outside.
+    EndedOutside(Vec<OutsideEnd>),
     /// Time has passed.
     Tick,
     /// The process ends: nothing more starts, and running answers stop, except those that are passed on.
@@ -141,24 +141,27 @@ pub enum JobEnd {
     ShareTaken,
 }
 
-/// The subject of a deletion.
+/// What ends answers from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deletion {
-    /// A message.
+pub enum OutsideEnd {
+    /// The message to answer, or the answer's message, is deleted, or the answer is stored by another instance.
     Message(MessageId),
-    /// A conversation and its messages.
+    /// A message has no answer, as an event with this number says. Later answers to it go on.
+    Unanswered(MessageId, EventNumber),
+    /// A conversation and its messages are deleted.
     Conversation(ConversationId),
-    /// A workspace and its conversations.
+    /// A workspace and its conversations are deleted.
     Workspace(WorkspaceId),
 }
 
-impl Deletion {
-    /// The subject of the event, if it is a deletion.
-    pub fn of(event: &Event) -> Option<Deletion> {
+impl OutsideEnd {
+    /// What the event ends, if it ends answers.
+    pub fn of(event: &Event) -> Option<OutsideEnd> {
         match event.kind {
-            EventKind::MessageDeleted => event.message_id().map(Deletion::Message),
-            EventKind::ConversationDeleted => event.conversation_id.map(Deletion::Conversation),
-            EventKind::WorkspaceDeleted => Some(Deletion::Workspace(event.workspace_id)),
+            EventKind::MessageDeleted | EventKind::Output => event.message_id().map(OutsideEnd::Message),
+            EventKind::OutputError => event.message_id().map(|message| OutsideEnd::Unanswered(message, event.number)),
+            EventKind::ConversationDeleted => event.conversation_id.map(OutsideEnd::Conversation),
+            EventKind::WorkspaceDeleted => Some(OutsideEnd::Workspace(event.workspace_id)),
             _ => None,
         }
     }

@@ -443,23 +443,28 @@ fn a_cancelled_job_that_waits_never_starts() {
 }
 
 #[test]
-fn a_deletion_stops_the_answers_in_it() {
-    let message = |number| Deletion::Message(MessageId(Uuid::from_u128(number)));
+fn an_end_from_outside_stops_the_answers_that_it_is_about() {
+    let message = |number| OutsideEnd::Message(MessageId(Uuid::from_u128(number)));
+    let unanswered = |number, at| OutsideEnd::Unanswered(MessageId(Uuid::from_u128(number)), EventNumber(at));
     let table = [
         (message(1), true),
         (message(2), false),
         (message(77), true),
-        (Deletion::Conversation(ConversationId(Uuid::from_u128(1))), true),
-        (Deletion::Conversation(ConversationId(Uuid::from_u128(2))), false),
-        (Deletion::Workspace(WorkspaceId(Uuid::from_u128(1000))), true),
+        (unanswered(1, 9), true),
+        (unanswered(2, 9), false),
+        // It is about an earlier answer to the message.
+        (unanswered(1, 1), false),
+        (OutsideEnd::Conversation(ConversationId(Uuid::from_u128(1))), true),
+        (OutsideEnd::Conversation(ConversationId(Uuid::from_u128(2))), false),
+        (OutsideEnd::Workspace(WorkspaceId(Uuid::from_u128(1000))), true),
     ];
-    for (deletion, stops) in table {
+    for (end, stops) in table {
         let mut scheduler = idle();
         after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
         let message_id = MessageId(Uuid::from_u128(77));
         after(&mut scheduler, SchedulerInput::AnswerStarted { job: id(1), message_id }, 0);
-        let said = after(&mut scheduler, SchedulerInput::Deleted(vec![deletion]), 0);
-        assert_eq!(said.len(), usize::from(stops), "{deletion:?}");
+        let said = after(&mut scheduler, SchedulerInput::EndedOutside(vec![end]), 0);
+        assert_eq!(said.len(), usize::from(stops), "{end:?}");
     }
 }
 

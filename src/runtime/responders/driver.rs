@@ -29,7 +29,6 @@ use crate::responder::scheduler::{
 use crate::responder::{Completion, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::workers::Workers;
-use crate::shard::message::ShardMessage;
 use mio::Poll;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -414,11 +413,8 @@ impl Driver {
                 let job = answer.job().clone();
                 self.submit(&job, step, DriverRequest::Step(id));
             }
-            AnswerEffect::Report(change) => {
-                let change = Arc::new(change);
-                self.workers.replies.broadcast(|| ShardMessage::AnswerStatus(Arc::clone(&change)));
-            }
-            AnswerEffect::Show(delta) => self.workers.replies.broadcast(|| ShardMessage::Delta(delta)),
+            AnswerEffect::Report(change) => self.workers.replies.answer_status(change),
+            AnswerEffect::Show(delta) => self.workers.replies.delta(answer.live(), delta),
         }
     }
 

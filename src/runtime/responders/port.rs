@@ -18,7 +18,7 @@ use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::{Credential, TokenRules};
 use crate::domain::usage::TokenUsage;
 use crate::responder::answer::StoreResult;
-use crate::responder::scheduler::{CancelRequest, Deletion, SchedulerInput};
+use crate::responder::scheduler::{CancelRequest, OutsideEnd, SchedulerInput};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,12 +187,12 @@ impl ResponderPort {
     }
 
     /// Passes on what a commit means for the responders: replies to their own commands, answers whose first text it
-    /// stored, deletions, and new jobs.
+    /// stored, events that end answers from outside, and new jobs.
     pub(crate) fn committed(
         &self,
         results: Vec<CommandResult>,
         started: &[AnswerStarted],
-        deletions: &[Arc<Event>],
+        ends: &[Arc<Event>],
         jobs: Vec<AnswerJob>,
     ) {
         for AnswerStarted { job, message_id, .. } in started {
@@ -201,10 +201,10 @@ impl ResponderPort {
         for result in results {
             self.deliver(result.to, StoreReply::CommandResult(result));
         }
-        let deletions: Vec<Deletion> = deletions.iter().filter_map(|event| Deletion::of(event)).collect();
-        if !deletions.is_empty() {
-            // An answer that misses its deletion finds its job closed with its next text.
-            self.push(SchedulerInput::Deleted(deletions));
+        let ends: Vec<OutsideEnd> = ends.iter().filter_map(|event| OutsideEnd::of(event)).collect();
+        if !ends.is_empty() {
+            // An answer that misses its end finds its job closed with its next text.
+            self.push(SchedulerInput::EndedOutside(ends));
         }
         // A job that is not enqueued here is listed from the table.
         if !jobs.is_empty() && !self.push(SchedulerInput::JobsAdded(jobs)) {

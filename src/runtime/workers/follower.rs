@@ -1,6 +1,5 @@
 //! The follower thread: reads what other instances have committed, for all streams of this one.
 
-use crate::base::limits::FOLLOW_MILLISECONDS;
 use crate::base::log as logging;
 use crate::base::metrics;
 use crate::runtime::distributor::Distributor;
@@ -9,8 +8,6 @@ use std::process::exit;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest time between two checks for commits of other instances.
-const PAUSE: Duration = Duration::from_millis(FOLLOW_MILLISECONDS);
 /// Time between two checks while the server fails.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
 /// How long the writer may take to notice that the journal lacks events which this process has shown.
@@ -22,7 +19,7 @@ const LACKING_MAX: Duration = Duration::from_secs(15);
 /// process has ended. The writer ends it when it has given the journal a new epoch.
 pub(crate) fn follow(mut reader: Reader, distributor: &Distributor) {
     let (mut has_failed, mut lacking_since) = (false, None);
-    while let Some(position) = distributor.wait_for_slice(PAUSE) {
+    while let Some(position) = distributor.wait_for_slice() {
         match reader.slice(position) {
             Ok(slice) => {
                 has_failed = false;

@@ -6,13 +6,21 @@
 #[cfg(feature = "cluster")]
 mod follower;
 mod passwords;
+#[cfg(feature = "cluster")]
+mod publisher;
 mod reader;
+#[cfg(feature = "cluster")]
+mod subscriber;
 mod writer;
 
 #[cfg(feature = "cluster")]
 pub(super) use follower::follow;
 pub(super) use passwords::check_passwords;
+#[cfg(feature = "cluster")]
+pub(super) use publisher::publish;
 pub(super) use reader::read;
+#[cfg(feature = "cluster")]
+pub(super) use subscriber::receive;
 pub(super) use writer::write;
 
 use super::queue::Queue;

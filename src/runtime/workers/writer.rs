@@ -72,18 +72,17 @@ pub(crate) fn write(
                 distributor.committed(changes);
             }
             shared.writer_health.rests(writer.fault());
-            shared.streams.set_partial(writer.has_others());
+            tell_of_others(&writer, workers, shared);
         }
         let mut left = &commands[..];
         while !left.is_empty() {
             let began = clock.now();
             shared.writer_health.begins(began.mono);
-            distributor.commit_begins();
             let committed = writer.commit_batch(left, began);
             #[cfg(feature = "cluster")]
             end_with_epoch(&writer);
             shared.writer_health.rests(writer.fault());
-            shared.streams.set_partial(writer.has_others());
+            tell_of_others(&writer, workers, shared);
             let done = committed.results.len();
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
             metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, done as u64);
@@ -134,6 +133,16 @@ pub(crate) fn write(
     }
     writer.close();
     distributor.end();
+}
+
+/// Tells other threads whether there are other instances.
+#[cfg_attr(not(feature = "cluster"), expect(unused_variables))]
+fn tell_of_others(writer: &Writer, workers: &Workers, shared: &SharedState) {
+    shared.streams.set_partial(writer.has_others());
+    #[cfg(feature = "cluster")]
+    if let Some(bus) = &workers.replies.bus {
+        bus.set_known(writer.has_others(), writer.timeline());
+    }
 }
 
 /// Ends the process if the journal has a new epoch. It is called before a commit is distributed, so that no stream which had lost events

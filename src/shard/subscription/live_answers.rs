@@ -83,7 +83,7 @@ impl LiveAnswers {
     pub(crate) fn start(&mut self, started: &AnswerStarted) {
         let answer = SharedAnswer {
             started: started.clone(),
-            recipients_since: EventNumber::default(),
+            recipients_since: started.known_at,
             shown: ShownText::default(),
             generation: 0,
             pieces: [None, None],
@@ -419,6 +419,7 @@ mod tests {
             conversation_id: ConversationId(Uuid::from_u128(2)),
             workspace_id: WorkspaceId(Uuid::from_u128(3)),
             recipients: Arc::new([UserId::new("u").unwrap()]),
+            known_at: EventNumber::default(),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             live: LiveAnswer::default(),

@@ -141,6 +141,11 @@ impl Turns {
         self.has_others
     }
 
+    /// The timeline of the server at the last turn of this writer, or at its start.
+    pub(crate) fn timeline(&self) -> i64 {
+        self.timeline
+    }
+
     /// The journal's epoch, as last read; nil before.
     pub(crate) fn epoch(&self) -> Uuid {
         self.epoch

@@ -293,6 +293,15 @@ impl WriteConnection {
         }
     }
 
+    /// The timeline of the database server, as far as this process has followed it; 0 for a file.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn timeline(&self) -> i64 {
+        match &self.engine {
+            WriteEngine::Sqlite(_) => 0,
+            WriteEngine::Postgres(turns, _) => turns.timeline(),
+        }
+    }
+
     /// Whether this process does what one does for all that serve the database: maintenance, and the index of searches.
     pub(crate) fn leads(&self) -> bool {
         match &self.engine {

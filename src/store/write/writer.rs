@@ -265,16 +265,8 @@ impl Writer {
         };
         maintenance::report_oldest(&self.connection.db);
         maintenance::refresh_stats(&self.connection.db, &mut self.cache);
-        (!events.is_empty()).then(|| Committed {
-            before,
-            through: self.head.number,
-            events: events.into(),
-            results: Vec::new(),
-            jobs: Vec::new(),
-            queued: Vec::new(),
-            started: Arc::new([]),
-            token_rules: None,
-        })
+        let through = self.head.number;
+        (!events.is_empty()).then(|| Committed { events: events.into(), ..Committed::empty(before, through) })
     }
 
     /// One short transaction that brings the index of searches up to date. Searches read what the index lacks, so a step changes
@@ -350,6 +342,12 @@ impl Writer {
         self.connection.has_others()
     }
 
+    /// The timeline of the database server, as far as this process has followed it; 0 for a file.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn timeline(&self) -> i64 {
+        self.connection.timeline()
+    }
+
     /// The newest event number.
     pub fn position(&self) -> EventNumber {
         self.head.number
@@ -397,16 +395,8 @@ impl Writer {
             self.connection.drop_changed(&mut self.cache);
             self.external_version = version;
         }
-        Some(Committed {
-            before: head.number,
-            through: head.number,
-            events: Arc::new([]),
-            results: Vec::new(),
-            jobs: Vec::new(),
-            queued: Vec::new(),
-            started: Arc::new([]),
-            token_rules: Some(Arc::clone(&self.token_rules)),
-        })
+        let token_rules = Some(Arc::clone(&self.token_rules));
+        Some(Committed { token_rules, ..Committed::empty(head.number, head.number) })
     }
 
     /// The users whose tokens are restricted.

@@ -141,6 +141,7 @@ fn events_of_a_running_answer_have_the_form_of_the_api() {
         conversation_id: ConversationId(id(0xc)),
         workspace_id: WorkspaceId(id(0xa)),
         recipients: [].into(),
+        known_at: EventNumber::default(),
         sender: UserId::new_unchecked("responder:openai"),
         correlation_id: "req-1".into(),
         live: LiveAnswer::default(),

@@ -94,6 +94,7 @@ impl World {
             conversation_id: CONVERSATION,
             workspace_id: WORKSPACE,
             recipients: recipients(true),
+            known_at: EventNumber::default(),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             live: world.live.clone(),

@@ -429,6 +429,7 @@ fn a_stream_that_was_ahead_gets_the_text_without_another_delta() {
             conversation_id: CONVERSATION,
             workspace_id: WORKSPACE,
             recipients: USERS.iter().map(|user| UserId::new_unchecked(*user)).collect(),
+            known_at: EventNumber::default(),
             sender: UserId::new_unchecked("responder:echo"),
             correlation_id: "c".into(),
             live: live.clone(),

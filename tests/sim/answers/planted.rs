@@ -81,7 +81,7 @@ impl PlantedScheduler {
         let input = match (self.planted, input) {
             (Planted::DoesNotListAgain, SchedulerInput::JobsDropped) => return,
             (Planted::DropsCancels, SchedulerInput::CancelRequested { .. }) => return,
-            (Planted::IgnoresDeletions, SchedulerInput::Deleted(_)) => return,
+            (Planted::IgnoresDeletions, SchedulerInput::EndedOutside(_)) => return,
             (Planted::DropsRetries, SchedulerInput::AnswerEnded { job, .. }) => {
                 SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }
             }

@@ -10,11 +10,12 @@ use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_st
 use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind,
-    Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, Deletion, DriverRequest,
-    EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome,
-    PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo,
-    ResponderInput, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StoreConfig,
-    StoreReply, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId, WallTime, Writer,
+    Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, DriverRequest,
+    EventKind, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now,
+    Outcome, OutsideEnd, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader,
+    Rejection, ReplyTo, ResponderInput, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits,
+    SchedulerOutput, StoreConfig, StoreReply, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId,
+    WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ enum Waiter {
 enum Delivery {
     Started(AnswerStarted),
     Reply(Waiter, StoreReply),
-    Deleted(Vec<Deletion>),
+    Deleted(Vec<OutsideEnd>),
     Jobs(Vec<AnswerJob>),
 }
 
@@ -379,7 +380,9 @@ impl AnswerWorld {
         for event in committed.events.iter() {
             self.counts.outputs += u64::from(self.reference.event(event));
         }
-        let deletions: Vec<Deletion> = committed.events.iter().filter_map(|event| Deletion::of(event)).collect();
+        let is_own = |kind: EventKind| matches!(kind, EventKind::Output | EventKind::OutputError);
+        let others = committed.events.iter().filter(|event| !is_own(event.kind));
+        let deletions: Vec<OutsideEnd> = others.filter_map(|event| OutsideEnd::of(event)).collect();
         if let Some(token_rules) = committed.token_rules {
             self.process().inputs.push_back(ResponderInput::Scheduler(SchedulerInput::TokenRules(token_rules)));
         }
@@ -405,7 +408,7 @@ impl AnswerWorld {
             }
             Delivery::Reply(waiter, reply) => self.deliver(waiter, reply),
             Delivery::Deleted(deletions) => {
-                let is_pushed = self.push_bounded(SchedulerInput::Deleted(deletions));
+                let is_pushed = self.push_bounded(SchedulerInput::EndedOutside(deletions));
                 self.process().deletions_dropped |= !is_pushed;
             }
             Delivery::Jobs(jobs) => {

@@ -130,6 +130,7 @@ fn ephemeral_events() -> Vec<Value> {
         conversation_id: ConversationId::parse(id).expect("an id"),
         workspace_id: WorkspaceId::parse(id).expect("an id"),
         recipients: [].into(),
+        known_at: EventNumber::default(),
         sender: UserId::new_unchecked("responder:echo"),
         correlation_id: "c".into(),
         live: LiveAnswer::default(),

@@ -313,6 +313,7 @@ impl<R: Rows> Transaction<'_, R> {
             conversation_id: access.id,
             workspace_id: access.workspace.id,
             recipients: access.recipients.clone(),
+            known_at: EventNumber::default(),
             sender: author.user.id.clone(),
             correlation_id: job.correlation_id.clone(),
             live: live.clone(),

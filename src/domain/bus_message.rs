@@ -1,0 +1,89 @@
+//! What the instances of one database tell each other. No promise depends on it: whatever is lost is read from the database, or not
+//! shown before it is stored.
+
+use crate::domain::answer_status_change::AnswerStatusChange;
+use crate::domain::commit::Committed;
+use crate::domain::event::Event;
+use crate::domain::id::{EventNumber, MessageId};
+use crate::domain::live_answer::{AnswerPart, ShownText};
+use crate::domain::started_answer::AnswerStarted;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The name of an instance on the bus: random, and never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InstanceName(pub Uuid);
+
+/// A message on the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusMessage {
+    /// The sender is there.
+    Beat,
+    /// The sender has committed.
+    Commit(CommitNotice),
+    /// An answer at the sender whose text has not begun has a new status.
+    Status(Arc<AnswerStatusChange>),
+    /// The sender has shown a part of an answer.
+    Text(AnswerPart),
+    /// The sender lacks an answer, or a part of one.
+    TextWanted(TextRequest),
+    /// An answer at the sender that was started, for an instance that does not know it. Its parts follow.
+    Answer(AnswerStarted),
+}
+
+/// A commit, as another instance needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitNotice {
+    /// The journal's position before the commit.
+    pub before: EventNumber,
+    /// The journal's position after it.
+    pub through: EventNumber,
+    /// All its events, with their recipients.
+    pub events: Arc<[Arc<Event>]>,
+    /// The answers that it started. Their texts follow in parts.
+    pub started: Arc<[AnswerStarted]>,
+    /// The messages that it queued for a model.
+    pub queued: Vec<Arc<AnswerStatusChange>>,
+}
+
+impl CommitNotice {
+    /// What others need of a commit; `None` if they need nothing of it.
+    pub fn of(commit: &Committed) -> Option<CommitNotice> {
+        let is_needed = commit.before < commit.through || !commit.started.is_empty() || !commit.queued.is_empty();
+        is_needed.then(|| CommitNotice {
+            before: commit.before,
+            through: commit.through,
+            events: Arc::clone(&commit.events),
+            started: Arc::clone(&commit.started),
+            queued: commit.queued.clone(),
+        })
+    }
+}
+
+impl From<CommitNotice> for Committed {
+    fn from(notice: CommitNotice) -> Committed {
+        let CommitNotice { before, through, events, started, queued } = notice;
+        Committed { events, started, queued, ..Committed::empty(before, through) }
+    }
+}
+
+/// A request for the parts of an answer that were shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextRequest {
+    /// The answer's message.
+    pub message_id: MessageId,
+    /// What the requester has of it; `None` if it does not know the answer.
+    pub known: Option<ShownText>,
+}
+
+impl BusMessage {
+    /// About the bytes that the message holds in memory.
+    pub fn weight(&self) -> usize {
+        const BASE: usize = 256;
+        BASE + match self {
+            BusMessage::Commit(notice) => notice.events.iter().map(|event| event.weight()).sum(),
+            BusMessage::Text(part) => part.text.len(),
+            BusMessage::Beat | BusMessage::Status(_) | BusMessage::TextWanted(_) | BusMessage::Answer(_) => 0,
+        }
+    }
+}

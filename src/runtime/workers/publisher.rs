@@ -1,0 +1,49 @@
+//! The publisher thread: sends messages to other instances.
+
+use crate::base::limits::{BUS_BEAT_MILLISECONDS, BUS_RETRY_MILLISECONDS};
+use crate::bus::{BusAddress, Publisher};
+use crate::domain::bus_message::BusMessage;
+use crate::runtime::bus_port::{Addressed, BusPort};
+use crate::wire::bus_message::BusBatch;
+use std::collections::VecDeque;
+use std::thread;
+use std::time::Duration;
+
+/// Longest time between two messages.
+const BEAT: Duration = Duration::from_millis(BUS_BEAT_MILLISECONDS);
+/// Time between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(BUS_RETRY_MILLISECONDS);
+
+/// Publishes the messages of the port, until it has ended. Those for which the server is not reached are dropped.
+pub(crate) fn publish(port: &BusPort, address: &BusAddress) {
+    let mut publisher = None;
+    while let Some(mut messages) = port.take(BEAT) {
+        if messages.is_empty() {
+            messages.push_back((None, BusMessage::Beat));
+        }
+        let published = match &mut publisher {
+            Some(publisher) => Ok(publisher),
+            none => Publisher::open(address).map(|opened| none.insert(opened)),
+        };
+        if let Err(error) = published.and_then(|publisher| publisher.publish(&payloads(port, messages))) {
+            log::debug!("messages to other instances are not published: {error}");
+            publisher = None;
+            if !port.has_ended() {
+                thread::sleep(RETRY);
+            }
+        }
+    }
+}
+
+/// The messages as payloads with their channels. Consecutive messages to the same instances share one.
+fn payloads(port: &BusPort, mut messages: VecDeque<Addressed>) -> Vec<(String, Vec<u8>)> {
+    let mut payloads = Vec::new();
+    while let Some((to, message)) = messages.pop_front() {
+        let mut batch = BusBatch { from: port.name, timeline: port.timeline(), messages: vec![message] };
+        while let Some((_, message)) = messages.pop_front_if(|(next, _)| *next == to) {
+            batch.messages.push(message);
+        }
+        payloads.push((port.channel(to), batch.encode()));
+    }
+    payloads
+}
