@@ -13,6 +13,8 @@ pub mod postgres;
 pub mod process;
 pub mod publish;
 pub mod reader;
+#[cfg(feature = "cluster")]
+pub mod redis;
 pub mod server;
 pub mod sse;
 pub mod token;
