@@ -3,6 +3,7 @@
 use crate::ServerDatabase;
 use crate::common::port::free_port;
 use crate::common::postgres::TestServer;
+use crate::common::redis;
 use crate::common::{Options, Server, User};
 use crate::proxy::Proxy;
 use std::env;
@@ -62,6 +63,22 @@ impl Cluster {
             cluster.instances.push(start_instance(&Options::new(), address));
         }
         (cluster, proxy)
+    }
+
+    /// Starts three instances with these settings, each of which reaches Redis at one of these ports: that of the server, or of a
+    /// proxy.
+    #[track_caller]
+    pub fn start_with_redis(name: &'static str, options: &Options, ports: [u16; 3]) -> Cluster {
+        Cluster::start_with_redis_at(name, options, ports.map(redis::url))
+    }
+
+    /// Starts three instances with these settings, each of which reaches Redis at one of these addresses.
+    #[track_caller]
+    pub fn start_with_redis_at(name: &'static str, options: &Options, addresses: [String; 3]) -> Cluster {
+        let database = ServerDatabase::create(name);
+        let options = addresses.map(|address| options.clone().set("REDIS_URL", address));
+        let instances = options.iter().map(|options| start_instance(options, &database.address)).collect();
+        Cluster { database, instances }
     }
 
     /// The addresses of the instances.

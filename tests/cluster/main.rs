@@ -9,6 +9,7 @@ mod failures;
 mod history;
 mod instance;
 mod proxy;
+mod redis_messages;
 mod resume;
 mod scenarios;
 mod traffic;

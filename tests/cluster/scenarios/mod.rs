@@ -1,7 +1,8 @@
-//! Scenarios with three instances on one database.
+//! Scenarios with several instances on one database.
 
 mod answers;
 mod credentials;
 mod failover;
 mod faults;
 mod journal;
+mod redis;
