@@ -1,7 +1,7 @@
 //! Redis servers of the tests' own, on the loopback address, without persistence, each in a temporary directory.
 
-use super::DEADLINE;
 use super::port::free_port;
+use super::{DEADLINE, eventually};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -61,10 +61,11 @@ impl TestRedis {
         TestRedis::launch(free_port(), None, |_| vec!["--replicaof".to_owned(), replicated])
     }
 
-    /// Starts a Sentinel, which makes a replica of this server the primary when the server does not reply.
+    /// Starts a Sentinel, which makes a replica of this server the primary when the server does not reply. Returns when it knows the
+    /// replica.
     #[track_caller]
-    pub fn sentinel_of(primary: &TestRedis) -> TestRedis {
-        TestRedis::launch(free_port(), None, |directory| {
+    pub fn sentinel_of(primary: &TestRedis, replica: &TestRedis) -> TestRedis {
+        let sentinel = TestRedis::launch(free_port(), None, |directory| {
             // A Sentinel stores what it knows in this file.
             let (path, port) = (directory.join("sentinel.conf"), primary.port);
             let settings = format!(
@@ -74,7 +75,13 @@ impl TestRedis {
             );
             fs::write(&path, settings).expect("a file in the directory");
             vec![path.display().to_string(), "--sentinel".to_owned()]
-        })
+        });
+        let address = format!("127.0.0.1:{}", replica.port);
+        eventually("the Sentinel knows the replica, which has a copy", || {
+            sentinel.run(&["SENTINEL", "REPLICAS", SENTINEL_NAME]).contains(&address)
+                && replica.run(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        sentinel
     }
 
     /// The port for connections that are not encrypted.
@@ -91,6 +98,11 @@ impl TestRedis {
     pub fn protected_url(&self) -> String {
         let port = self.tls_port.expect("the server is protected");
         format!("rediss://default:{}@127.0.0.1:{port}", PASSWORD.replace(' ', "%20"))
+    }
+
+    /// The address of this Sentinel, for a program that asks it for the primary.
+    pub fn sentinel_url(&self) -> String {
+        format!("redis+sentinel://127.0.0.1:{}/{SENTINEL_NAME}", self.port)
     }
 
     /// The certificate that a client of a protected server must trust.
@@ -113,7 +125,7 @@ impl TestRedis {
         printed
     }
 
-    /// The port of the server that a Sentinel, which this is, calls the primary.
+    /// The port of the server that this Sentinel calls the primary.
     #[track_caller]
     pub fn primary_port(&self) -> u16 {
         let address = self.run(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SENTINEL_NAME]);

@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, STALL_MAX, amount};
 use crate::common::metrics::Scrape;
 use crate::common::redis::TestRedis;
-use crate::common::{DEADLINE, Options, Stream, User};
+use crate::common::{DEADLINE, Options, Stream, User, eventually};
 use crate::proxy::{Link, Proxy};
 use crate::redis_messages::Damage;
 use crate::traffic::{self, FollowerPlan, WriterPlan};
@@ -242,4 +242,52 @@ fn others_show_soon_what_a_killed_instance_has_not_published() {
         expect(&content);
     }
     println!("{rounds} kills between commit and publication, shown elsewhere after {longest:?} at most");
+}
+
+/// Waits until a message of the probe comes with a notice.
+#[track_caller]
+fn wait_until_noticed(instances: &[SocketAddr], probe: &mut Probe) {
+    wait_until_up(instances);
+    let before = Scrape::at(instances[1]);
+    eventually("the other instance gets a notice", || {
+        probe.latency();
+        !Scrape::at(instances[1]).since(&before, "cortex_notices_total").is_empty()
+    });
+}
+
+#[test]
+fn instances_that_start_without_redis_use_it_when_it_is_there() {
+    let redis = TestRedis::start();
+    redis.kill();
+    let cluster = Cluster::start_with_redis("redis_late", &Options::new(), [redis.port(); 3]);
+    let (instances, mut probe) = (cluster.addresses(), Probe::new(&cluster));
+    assert!(!instances.iter().any(|instance| uses_redis(*instance)));
+    probe.latency();
+    redis.start_again();
+    wait_until_noticed(&instances, &mut probe);
+}
+
+#[test]
+fn redis_is_reached_with_a_password_and_tls() {
+    let redis = TestRedis::start_protected();
+    let options = Options::new().set("SSL_CERT_FILE", TestRedis::authority().display());
+    let cluster = Cluster::start_with_redis_at("redis_tls", &options, [0, 1, 2].map(|_| redis.protected_url()));
+    let (instances, mut probe) = (cluster.addresses(), Probe::new(&cluster));
+    wait_until_noticed(&instances, &mut probe);
+}
+
+#[test]
+fn the_redis_server_that_a_sentinel_names_is_used() {
+    let redis = TestRedis::start();
+    let replica = TestRedis::replica_of(&redis);
+    let sentinel = TestRedis::sentinel_of(&redis, &replica);
+    let addresses = [0, 1, 2].map(|_| sentinel.sentinel_url());
+    let cluster = Cluster::start_with_redis_at("redis_sentinel", &Options::new(), addresses);
+    let (instances, mut probe) = (cluster.addresses(), Probe::new(&cluster));
+    wait_until_noticed(&instances, &mut probe);
+    redis.kill();
+    wait_until_down(&instances);
+    probe.latency();
+    eventually("the replica is the primary", || sentinel.primary_port() == replica.port());
+    wait_until_noticed(&instances, &mut probe);
 }
