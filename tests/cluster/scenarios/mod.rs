@@ -6,3 +6,4 @@ mod failover;
 mod faults;
 mod journal;
 mod redis;
+mod texts;

@@ -49,7 +49,7 @@ fn wait_until_down(instances: &[SocketAddr]) -> Duration {
 }
 
 #[track_caller]
-fn wait_until_up(instances: &[SocketAddr]) -> Duration {
+pub fn wait_until_up(instances: &[SocketAddr]) -> Duration {
     wait_for("uses Redis", instances, uses_redis)
 }
 
