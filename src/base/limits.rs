@@ -253,6 +253,9 @@ pub(crate) const BUS_SILENCE_MILLISECONDS: u64 = 1750;
 /// Time between two attempts to connect to the bus, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_RETRY_MILLISECONDS: u64 = 250;
+/// How long other instances may take to answer a question on behalf of a client, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const BUS_QUESTION_MILLISECONDS: u64 = 300;
 /// How often an instance checks whether others have committed while the bus works, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const FOLLOW_WITH_BUS_MILLISECONDS: u64 = 250;

@@ -6,6 +6,7 @@ use crate::domain::commit::Committed;
 use crate::domain::event::Event;
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::live_answer::{AnswerPart, ShownText};
+use crate::domain::peer_query::{PeerAnswer, PeerQuestion};
 use crate::domain::started_answer::AnswerStarted;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -29,6 +30,10 @@ pub enum BusMessage {
     TextWanted(TextRequest),
     /// An answer at the sender that was started, for an instance that does not know it. Its parts follow.
     Answer(AnswerStarted),
+    /// A question, with a number of the sender's.
+    Question(u64, PeerQuestion),
+    /// The answer to a question with this number.
+    QuestionAnswered(u64, PeerAnswer),
 }
 
 /// A commit, as another instance needs it.
@@ -83,7 +88,8 @@ impl BusMessage {
         BASE + match self {
             BusMessage::Commit(notice) => notice.events.iter().map(|event| event.weight()).sum(),
             BusMessage::Text(part) => part.text.len(),
-            BusMessage::Beat | BusMessage::Status(_) | BusMessage::TextWanted(_) | BusMessage::Answer(_) => 0,
+            BusMessage::QuestionAnswered(_, PeerAnswer::Streams(streams)) => size_of_val(&streams[..]),
+            _ => 0,
         }
     }
 }

@@ -16,9 +16,12 @@ pub(crate) mod id;
 pub(crate) mod last_event_id;
 pub(crate) mod live_answer;
 pub(crate) mod model;
+pub(crate) mod open_stream;
 pub(crate) mod page;
 pub(crate) mod passing;
 pub(crate) mod password;
+#[cfg(feature = "cluster")]
+pub(crate) mod peer_query;
 pub(crate) mod query;
 pub(crate) mod responder;
 pub(crate) mod result;

@@ -4,6 +4,8 @@ use crate::domain::command::{Command, ReplyTo};
 use crate::domain::id::ConversationId;
 use crate::domain::passing::{PassingControl, PassingRequest};
 use crate::domain::password::PasswordJob;
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::PeerQuery;
 use crate::domain::query::Query;
 
 /// An item of work. Its `reply_to` gets exactly one reply, except for the last two.
@@ -22,6 +24,9 @@ pub enum Work {
         /// The conversation.
         conversation_id: ConversationId,
     },
+    /// A question to other instances.
+    #[cfg(feature = "cluster")]
+    AskPeers(PeerQuery),
     /// A request whose answer is passed on, for the responders. Its pipe has everything that follows.
     Pass(Box<PassingRequest>),
     /// A word about such a request.
@@ -41,6 +46,8 @@ impl Work {
             Work::Query(query) => query.reply_to,
             Work::Password(job) => job.reply_to,
             Work::CancelAnswer { reply_to, .. } => *reply_to,
+            #[cfg(feature = "cluster")]
+            Work::AskPeers(query) => query.reply_to,
             Work::Pass(request) => request.to,
             Work::ControlPassing { to, .. } => *to,
         }

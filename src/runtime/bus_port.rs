@@ -2,15 +2,19 @@
 //!
 //! Nothing here waits. A message for which there is no room is dropped: others then read what they lack from the database.
 
-use crate::base::limits::BUS_QUEUE_BYTES_MAX;
+use crate::base::limits::{BUS_QUESTION_MILLISECONDS, BUS_QUEUE_BYTES_MAX};
 use crate::base::metrics;
 use crate::base::random::fill_secret;
 use crate::domain::bus_message::{BusMessage, InstanceName};
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use crate::domain::peer_query::{PeerAnswer, PeerQuery, PeerResponse};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
+
+/// How long other instances may take to answer a question.
+const QUESTION_TIME: Duration = Duration::from_millis(BUS_QUESTION_MILLISECONDS);
 
 /// A message and the instance that it is for; all others if none.
 pub(crate) type Addressed = (Option<InstanceName>, BusMessage);
@@ -27,8 +31,8 @@ pub(crate) struct BusPort {
     is_filled: Condvar,
     /// Whether messages go through.
     is_up: AtomicBool,
-    /// Whether there are other instances.
-    has_others: AtomicBool,
+    /// The number of other instances.
+    others: AtomicUsize,
     /// The timeline of the database server.
     timeline: AtomicI64,
 }
@@ -38,6 +42,18 @@ struct MessageQueue {
     messages: VecDeque<Addressed>,
     bytes: usize,
     has_ended: bool,
+    /// Questions that wait for answers, by their numbers. There are no more than connections, each of which waits for one response.
+    questions: BTreeMap<u64, OpenQuestion>,
+    next_question: u64,
+}
+
+/// A question that waits for answers.
+#[derive(Debug)]
+struct OpenQuestion {
+    asked_at: Instant,
+    /// The number of instances that have not answered.
+    left: usize,
+    response: PeerResponse,
 }
 
 impl BusPort {
@@ -51,7 +67,7 @@ impl BusPort {
             queue: Mutex::default(),
             is_filled: Condvar::new(),
             is_up: AtomicBool::new(false),
-            has_others: AtomicBool::new(false),
+            others: AtomicUsize::new(0),
             timeline: AtomicI64::new(0),
         }
     }
@@ -66,7 +82,7 @@ impl BusPort {
 
     /// Sends a message to all other instances, if there are any.
     pub(crate) fn send(&self, message: impl FnOnce() -> Option<BusMessage>) {
-        if self.has_others.load(Relaxed)
+        if self.others.load(Relaxed) > 0
             && let Some(message) = message()
         {
             self.push((None, message));
@@ -76,6 +92,46 @@ impl BusPort {
     /// Sends a message to one instance.
     pub(crate) fn send_to(&self, instance: InstanceName, message: BusMessage) {
         self.push((Some(instance), message));
+    }
+
+    /// Asks all other instances. The answers come from `answered` or `late_responses`.
+    pub(crate) fn ask(&self, query: PeerQuery) {
+        let mut queue = self.queue();
+        let number = queue.next_question;
+        queue.next_question += 1;
+        let response = PeerResponse { to: query.reply_to, answers: Vec::new(), is_complete: false };
+        let left = self.others.load(Relaxed);
+        queue.questions.insert(number, OpenQuestion { asked_at: Instant::now(), left, response });
+        drop(queue);
+        self.push((None, BusMessage::Question(number, query.question)));
+    }
+
+    /// Takes an answer. Returns the response if it is complete.
+    pub(crate) fn answered(&self, number: u64, answer: PeerAnswer) -> Option<PeerResponse> {
+        let mut queue = self.queue();
+        let question = queue.questions.get_mut(&number)?;
+        // No other instance has the stream.
+        let is_decided = matches!(answer, PeerAnswer::Renewed(Some(_)));
+        question.response.answers.push(answer);
+        question.left = question.left.saturating_sub(1);
+        if question.left > 0 && !is_decided {
+            return None;
+        }
+        let mut response = queue.questions.remove(&number)?.response;
+        response.is_complete = true;
+        Some(response)
+    }
+
+    /// The responses to questions whose time is over.
+    pub(crate) fn late_responses(&self) -> Vec<PeerResponse> {
+        let mut queue = self.queue();
+        let mut responses = Vec::new();
+        while let Some(first) = queue.questions.first_entry()
+            && first.get().asked_at.elapsed() >= QUESTION_TIME
+        {
+            responses.push(first.remove().response);
+        }
+        responses
     }
 
     fn push(&self, message: Addressed) {
@@ -91,11 +147,20 @@ impl BusPort {
         self.is_filled.notify_one();
     }
 
-    /// Waits for messages, at most `pause`, and takes all; `None` after the last.
+    /// Waits for messages, at most `pause` and until the time of a question is over, and takes all; `None` after the last.
     pub(crate) fn take(&self, pause: Duration) -> Option<VecDeque<Addressed>> {
-        let is_idle = |queue: &mut MessageQueue| queue.messages.is_empty() && !queue.has_ended;
-        let waited = self.is_filled.wait_timeout_while(self.queue(), pause, is_idle);
-        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue();
+        let began = Instant::now();
+        while queue.messages.is_empty() && !queue.has_ended {
+            let of_question = queue.questions.first_key_value();
+            let left_of_question =
+                of_question.map(|(_, question)| QUESTION_TIME.saturating_sub(question.asked_at.elapsed()));
+            let left = pause.saturating_sub(began.elapsed()).min(left_of_question.unwrap_or(Duration::MAX));
+            if left.is_zero() {
+                break;
+            }
+            queue = self.is_filled.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
         queue.bytes = 0;
         let messages = std::mem::take(&mut queue.messages);
         (!messages.is_empty() || !queue.has_ended).then_some(messages)
@@ -128,9 +193,9 @@ impl BusPort {
         self.timeline.load(Relaxed)
     }
 
-    /// Sets what the writer knows: whether there are other instances, and the timeline of the database server.
-    pub(crate) fn set_known(&self, has_others: bool, timeline: i64) {
-        self.has_others.store(has_others, Relaxed);
+    /// Sets what the writer knows: the number of other instances, and the timeline of the database server.
+    pub(crate) fn set_known(&self, others: usize, timeline: i64) {
+        self.others.store(others, Relaxed);
         self.timeline.store(timeline, Relaxed);
     }
 
@@ -142,8 +207,11 @@ impl BusPort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::MessageId;
+    use crate::base::time::WallTime;
+    use crate::domain::command::ReplyTo;
+    use crate::domain::id::{MessageId, UserId};
     use crate::domain::live_answer::{AnswerPart, AnswerTextKind};
+    use crate::domain::peer_query::PeerQuestion;
 
     fn text(bytes: usize) -> BusMessage {
         BusMessage::Text(AnswerPart {
@@ -160,7 +228,7 @@ mod tests {
         let port = BusPort::new(Uuid::nil());
         port.send(|| Some(BusMessage::Beat));
         assert_eq!(port.take(Duration::ZERO), Some(VecDeque::new()), "there is no other instance");
-        port.set_known(true, 1);
+        port.set_known(1, 1);
         port.send(|| Some(BusMessage::Beat));
         port.send_to(port.name, text(1));
         port.end();
@@ -172,12 +240,39 @@ mod tests {
     #[test]
     fn messages_without_room_are_dropped() {
         let port = BusPort::new(Uuid::nil());
-        port.set_known(true, 1);
+        port.set_known(1, 1);
         for _ in 0..10 {
             port.send(|| Some(text(BUS_QUEUE_BYTES_MAX / 4)));
         }
         assert_eq!(port.take(Duration::ZERO).unwrap().len(), 3);
         port.send(|| Some(text(BUS_QUEUE_BYTES_MAX / 2)));
         assert_eq!(port.take(Duration::ZERO).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_question_has_the_answers_of_all_or_those_that_came_in_time() {
+        let port = BusPort::new(Uuid::nil());
+        port.set_known(2, 1);
+        let query = |slot| PeerQuery {
+            reply_to: ReplyTo { shard: 0, slot, generation: 0 },
+            question: PeerQuestion::ListStreams(UserId::new_unchecked("u")),
+        };
+        (0..3).for_each(|slot| port.ask(query(slot)));
+        let streams = || PeerAnswer::Streams(Vec::new());
+        assert_eq!(port.answered(0, streams()), None);
+        let complete = port.answered(0, streams()).expect("both have answered");
+        assert_eq!((complete.to.slot, complete.answers.len(), complete.is_complete), (0, 2, true));
+        assert_eq!(port.answered(0, streams()), None, "an answer too many");
+        let renewed = port.answered(1, PeerAnswer::Renewed(Some(WallTime(1)))).expect("one instance has the stream");
+        assert_eq!((renewed.to.slot, renewed.answers.len(), renewed.is_complete), (1, 1, true));
+        assert_eq!(port.answered(2, streams()), None);
+        // The publisher waits for the end of the time.
+        assert_eq!(port.take(Duration::ZERO).map(|messages| messages.len()), Some(3));
+        let mut late = Vec::new();
+        while late.is_empty() {
+            assert_eq!(port.take(Duration::from_secs(600)).map(|messages| messages.len()), Some(0));
+            late = port.late_responses();
+        }
+        assert_eq!((late.len(), late[0].to.slot, late[0].answers.len(), late[0].is_complete), (1, 2, 1, false));
     }
 }

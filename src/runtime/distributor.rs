@@ -4,6 +4,10 @@
 use super::merger::Merger;
 use super::replies::Replies;
 #[cfg(feature = "cluster")]
+use crate::api::StreamId;
+#[cfg(feature = "cluster")]
+use crate::auth::jwt::KeyId;
+#[cfg(feature = "cluster")]
 use crate::base::limits::{FOLLOW_MILLISECONDS, FOLLOW_WITH_BUS_MILLISECONDS};
 #[cfg(feature = "cluster")]
 use crate::base::metrics;
@@ -15,6 +19,8 @@ use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, ShownText};
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::{PeerAnswer, PeerQuestion, PeerResponse};
 #[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
 #[cfg(feature = "cluster")]
@@ -208,6 +214,24 @@ impl Distributor {
         if live_answers.get(started.message_id).is_none() {
             merger.answer_received(started, |commit| self.send(live_answers, commit));
         }
+    }
+
+    /// The answer of this instance to a question of another one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn answer_question(&self, question: &PeerQuestion) -> PeerAnswer {
+        let streams = &self.shared.streams;
+        match question {
+            PeerQuestion::ListStreams(user) => PeerAnswer::Streams(streams.list(user)),
+            PeerQuestion::RenewStream { user, stream, expires_at, key } => {
+                PeerAnswer::Renewed(streams.renew(StreamId(*stream), user, *expires_at, KeyId(*key)))
+            }
+        }
+    }
+
+    /// Passes on what other instances have answered.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn peers_answered(&self, response: PeerResponse) {
+        self.replies.peer_response(response);
     }
 
     fn send(&self, live_answers: &mut LiveAnswerSet, committed: Committed) {

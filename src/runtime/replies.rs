@@ -12,6 +12,8 @@ use crate::domain::commit::Committed;
 use crate::domain::holder::Holder;
 use crate::domain::live_answer::{AnswerDelta, LiveAnswer};
 use crate::domain::password::PasswordResponse;
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::{PeerQuery, PeerResponse};
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
 use crate::shard::commit_routing::route_commit;
@@ -53,6 +55,23 @@ impl Replies {
     pub(crate) fn password_response(&self, response: PasswordResponse) {
         if let Some(mailbox) = self.mailbox(response.to) {
             mailbox.push(ShardMessage::PasswordResponse(response));
+        }
+    }
+
+    /// Sends what other instances have answered.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn peer_response(&self, response: PeerResponse) {
+        if let Some(mailbox) = self.mailbox(response.to) {
+            mailbox.push(ShardMessage::PeerResponse(response));
+        }
+    }
+
+    /// Asks other instances.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ask_peers(&self, query: PeerQuery) {
+        match &self.bus {
+            Some(bus) => bus.ask(query),
+            None => self.dropped(query.reply_to),
         }
     }
 

@@ -244,16 +244,17 @@ fn start_bus(
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
     let (Some(address), Some(port)) = (address, &workers.replies.bus) else {
-        if writer.has_others() {
+        if writer.others() > 0 {
             log::warn!(
                 "REDIS_URL is not set: the events of other instances come some milliseconds later, and texts of answers at their end"
             );
         }
         return Ok(());
     };
-    port.set_known(writer.has_others(), writer.timeline());
+    port.set_known(writer.others(), writer.timeline());
     let (publisher_port, publisher_address) = (Arc::clone(port), address.clone());
-    let publish = move || workers::publish(&publisher_port, &publisher_address);
+    let replies = workers.replies.clone();
+    let publish = move || workers::publish(&publisher_port, &publisher_address, &replies);
     threads.push(spawn("publisher", OnPanic::Process, publish)?);
     let (port, distributor) = (Arc::clone(port), Arc::clone(distributor));
     let receive = move || workers::receive(&port, &address, &distributor);

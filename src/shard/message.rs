@@ -8,6 +8,8 @@ use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::password::PasswordResponse;
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::PeerResponse;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
 use crate::domain::started_answer::AnswerStarted;
@@ -25,6 +27,9 @@ pub enum ShardMessage {
     PasswordResponse(PasswordResponse),
     /// The result of a command that no commit carries.
     CommandResult(CommandResult),
+    /// Other instances have answered a question of this shard, or did not in time.
+    #[cfg(feature = "cluster")]
+    PeerResponse(PeerResponse),
     /// Text was appended to an answer.
     Delta(AnswerDelta),
     /// An answer whose text has not begun has a new status.

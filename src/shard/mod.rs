@@ -199,6 +199,8 @@ impl Shard {
             ShardMessage::QueryResponse(response) => self.query_finished(response, now),
             ShardMessage::PasswordResponse(response) => self.password_checked(response, now),
             ShardMessage::CommandResult(result) => self.command_finished(result, now),
+            #[cfg(feature = "cluster")]
+            ShardMessage::PeerResponse(response) => self.peers_answered(response, now),
             ShardMessage::Delta(delta) => self.delta_received(&delta, now),
             ShardMessage::AnswerStatus(change) => self.status_received(&change, now),
             ShardMessage::Piped(to) => self.piped(to, now),

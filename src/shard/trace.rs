@@ -48,6 +48,11 @@ fn write_message(f: &mut Formatter<'_>, message: &ShardMessage) -> Result {
         ShardMessage::CommandResult(result) => {
             write!(f, "command_result {} ok={}", To(result.to), result.result.is_ok())
         }
+        #[cfg(feature = "cluster")]
+        ShardMessage::PeerResponse(response) => {
+            let (answers, is_complete) = (response.answers.len(), response.is_complete);
+            write!(f, "peer_response {} answers={answers} complete={is_complete}", To(response.to))
+        }
         ShardMessage::Delta(delta) => write!(f, "delta message={} index={}", delta.message_id, delta.index),
         ShardMessage::AnswerStatus(change) => {
             write!(f, "answer_status reply_to={} status={}", change.reply_to, change.phase.as_str())
@@ -72,6 +77,8 @@ impl Display for TracedOutput<'_> {
                     Work::CancelAnswer { conversation_id, .. } => {
                         write!(f, "cancel_answer {to} conversation={conversation_id}")
                     }
+                    #[cfg(feature = "cluster")]
+                    Work::AskPeers(query) => write!(f, "ask_peers {to} {:?}", query.question),
                     Work::Pass(_) => write!(f, "pass {to}"),
                     Work::ControlPassing { control, .. } => write!(f, "control_passing {to} {control:?}"),
                 }

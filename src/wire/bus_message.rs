@@ -11,6 +11,8 @@ use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, LiveAnswer, ShownText};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::domain::open_stream::OpenStream;
+use crate::domain::peer_query::{PeerAnswer, PeerQuestion};
 use crate::domain::started_answer::AnswerStarted;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -91,6 +93,50 @@ struct MessageJson<'a> {
     text_wanted: Option<TextWantedJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<AnswerJson<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    list_streams: Option<ListStreamsJson<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    streams: Option<StreamsJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renew_stream: Option<RenewStreamJson<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewed: Option<RenewedJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ListStreamsJson<'a> {
+    question: u64,
+    user: Cow<'a, str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StreamsJson {
+    question: u64,
+    streams: Vec<StreamJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StreamJson {
+    id: u128,
+    since: i64,
+    live: bool,
+    events_behind: u64,
+    bytes_behind: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RenewStreamJson<'a> {
+    question: u64,
+    user: Cow<'a, str>,
+    stream: u128,
+    expires_at: i64,
+    key: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RenewedJson {
+    question: u64,
+    ends_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +273,25 @@ impl<'a> MessageJson<'a> {
                 json.text_wanted = Some(TextWantedJson { message_id: request.message_id.0.as_u128(), known });
             }
             BusMessage::Answer(started) => json.answer = Some(AnswerJson::of(started)),
+            BusMessage::Question(question, PeerQuestion::ListStreams(user)) => {
+                json.list_streams = Some(ListStreamsJson { question: *question, user: user.as_str().into() });
+            }
+            BusMessage::Question(question, PeerQuestion::RenewStream { user, stream, expires_at, key }) => {
+                json.renew_stream = Some(RenewStreamJson {
+                    question: *question,
+                    user: user.as_str().into(),
+                    stream: stream.as_u128(),
+                    expires_at: expires_at.0,
+                    key: *key,
+                });
+            }
+            BusMessage::QuestionAnswered(question, PeerAnswer::Streams(streams)) => {
+                let streams = streams.iter().map(StreamJson::of).collect();
+                json.streams = Some(StreamsJson { question: *question, streams });
+            }
+            BusMessage::QuestionAnswered(question, PeerAnswer::Renewed(ends_at)) => {
+                json.renewed = Some(RenewedJson { question: *question, ends_at: ends_at.map(|at| at.0) });
+            }
         }
         json
     }
@@ -257,8 +322,31 @@ impl<'a> MessageJson<'a> {
                 known: request.known.map(|(bytes, reasoning_bytes)| ShownText { bytes, reasoning_bytes }),
             })
         });
+        let listed = self.list_streams.map(|asked| {
+            BusMessage::Question(asked.question, PeerQuestion::ListStreams(UserId::new_unchecked(asked.user)))
+        });
+        let renewed = self.renew_stream.map(|asked| {
+            let question = PeerQuestion::RenewStream {
+                user: UserId::new_unchecked(asked.user),
+                stream: Uuid::from_u128(asked.stream),
+                expires_at: WallTime(asked.expires_at),
+                key: asked.key,
+            };
+            BusMessage::Question(asked.question, question)
+        });
+        let streams = self.streams.map(|answer| {
+            let streams = answer.streams.into_iter().map(StreamJson::read).collect();
+            BusMessage::QuestionAnswered(answer.question, PeerAnswer::Streams(streams))
+        });
+        let ends = self.renewed.map(|answer| {
+            BusMessage::QuestionAnswered(answer.question, PeerAnswer::Renewed(answer.ends_at.map(WallTime)))
+        });
         Ok(part
             .or(wanted)
+            .or(listed)
+            .or(renewed)
+            .or(streams)
+            .or(ends)
             .or(self.status.map(|status| BusMessage::Status(status.read())))
             .or(self.answer.map(|answer| BusMessage::Answer(answer.read())))
             .or(self.beat.map(|_| BusMessage::Beat)))
@@ -277,6 +365,18 @@ fn read_events(before: u64, through: u64, events: Vec<EventJson<'_>>) -> Result<
         read.push(Arc::new(event.read()?));
     }
     Ok(read.into())
+}
+
+impl StreamJson {
+    fn of(stream: &OpenStream) -> StreamJson {
+        let OpenStream { id, since, live, events_behind, bytes_behind } = *stream;
+        StreamJson { id: id.as_u128(), since: since.0, live, events_behind, bytes_behind }
+    }
+
+    fn read(self) -> OpenStream {
+        let StreamJson { id, since, live, events_behind, bytes_behind } = self;
+        OpenStream { id: Uuid::from_u128(id), since: WallTime(since), live, events_behind, bytes_behind }
+    }
 }
 
 impl<'a> EventJson<'a> {
@@ -547,6 +647,23 @@ mod tests {
                 known: Some(ShownText { bytes: 4, reasoning_bytes: 5 }),
             }),
             BusMessage::Answer(started()),
+            BusMessage::Question(1, PeerQuestion::ListStreams(user("a"))),
+            BusMessage::Question(
+                u64::MAX,
+                PeerQuestion::RenewStream { user: user("a"), stream: id(6), expires_at: WallTime(5), key: u64::MAX },
+            ),
+            BusMessage::QuestionAnswered(
+                1,
+                PeerAnswer::Streams(vec![OpenStream {
+                    id: id(6),
+                    since: WallTime(3),
+                    live: true,
+                    events_behind: 1,
+                    bytes_behind: 2,
+                }]),
+            ),
+            BusMessage::QuestionAnswered(2, PeerAnswer::Renewed(Some(WallTime(5)))),
+            BusMessage::QuestionAnswered(3, PeerAnswer::Renewed(None)),
         ];
         let batch = BusBatch { from: InstanceName(id(0)), timeline: 2, messages };
         let read = BusBatch::decode(&batch.encode()).unwrap().unwrap();

@@ -1,22 +1,7 @@
 //! The JSON of tickets, of the list of open streams, and of renewals.
 
-use crate::base::time::WallTime;
+use crate::domain::open_stream::OpenStream;
 use crate::wire::json::JsonWriter;
-
-/// One open stream in the list of its user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenStream {
-    /// Its id.
-    pub stream_id: String,
-    /// When it was opened.
-    pub since: WallTime,
-    /// Whether everything was delivered.
-    pub live: bool,
-    /// The distance in numbers between its cursor and the newest event. Not all of these events are for this user.
-    pub events_behind: u64,
-    /// Bytes in its outbox.
-    pub bytes_behind: u64,
-}
 
 /// The body of `GET /output/streams`.
 pub(crate) fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
@@ -25,7 +10,7 @@ pub(crate) fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
     json.raw("{\"streams\":")
         .array(streams, |json, stream| {
             json.raw("{\"stream_id\":")
-                .string(&stream.stream_id)
+                .uuid(stream.id)
                 .raw(",\"since\":")
                 .time(stream.since)
                 .raw(",\"state\":")
@@ -64,18 +49,22 @@ pub(crate) fn ticket(ticket: &str, expires_in_seconds: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::WallTime;
+    use uuid::Uuid;
 
     #[test]
     fn shapes() {
-        let stream =
-            OpenStream { stream_id: "s".into(), since: WallTime(0), live: true, events_behind: 1, bytes_behind: 2 };
+        let stream = OpenStream { id: Uuid::nil(), since: WallTime(0), live: true, events_behind: 1, bytes_behind: 2 };
         let table = [
             (open_streams(&[]), r#"{"streams":[],"total":0}"#),
             (
                 open_streams(&[stream]),
-                r#"{"streams":[{"stream_id":"s","since":"1970-01-01T00:00:00.000000Z","state":"live","events_behind":1,"bytes_behind":2}],"total":1}"#,
+                r#"{"streams":[{"stream_id":"00000000-0000-0000-0000-000000000000","since":"1970-01-01T00:00:00.000000Z","state":"live","events_behind":1,"bytes_behind":2}],"total":1}"#,
             ),
-            (renewed("s", 9), r#"{"status":"stream renewed","stream_id":"s","expires_in":9}"#),
+            (
+                renewed("s", 9),
+                r#"{"status":"stream renewed","stream_id":"00000000-0000-0000-0000-000000000000","expires_in":9}"#,
+            ),
             (ticket("a.b.c", 9), r#"{"ticket":"a.b.c","expires_in":9}"#),
         ];
         for (got, want) in table {

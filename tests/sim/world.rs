@@ -453,6 +453,8 @@ impl World {
         match work {
             Work::Command(command) => self.submit(instance, command),
             Work::Query(query) => self.ask(instance, (PendingQuery::new(query), false)),
+            #[cfg(feature = "cluster")]
+            Work::AskPeers(_) => unreachable!("runs do not list or renew streams"),
             Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. } => {
                 unreachable!("runs have no responders")
             }

@@ -77,6 +77,8 @@ impl Workers {
                 displaced.into_iter().for_each(|job| self.replies.dropped(job.reply_to));
             }
             Work::CancelAnswer { reply_to: to, conversation_id } => self.replies.responders.cancel(to, conversation_id),
+            #[cfg(feature = "cluster")]
+            Work::AskPeers(query) => self.replies.ask_peers(query),
             Work::Pass(request) => {
                 let to = request.to;
                 if !self.replies.responders.pass(request) {

@@ -4,6 +4,7 @@ use crate::base::limits::{BUS_BEAT_MILLISECONDS, BUS_RETRY_MILLISECONDS};
 use crate::bus::{BusAddress, Publisher};
 use crate::domain::bus_message::BusMessage;
 use crate::runtime::bus_port::{Addressed, BusPort};
+use crate::runtime::replies::Replies;
 use crate::wire::bus_message::BusBatch;
 use std::collections::VecDeque;
 use std::thread;
@@ -15,9 +16,10 @@ const BEAT: Duration = Duration::from_millis(BUS_BEAT_MILLISECONDS);
 const RETRY: Duration = Duration::from_millis(BUS_RETRY_MILLISECONDS);
 
 /// Publishes the messages of the port, until it has ended. Those for which the server is not reached are dropped.
-pub(crate) fn publish(port: &BusPort, address: &BusAddress) {
+pub(crate) fn publish(port: &BusPort, address: &BusAddress, replies: &Replies) {
     let mut publisher = None;
     while let Some(mut messages) = port.take(BEAT) {
+        port.late_responses().into_iter().for_each(|response| replies.peer_response(response));
         if messages.is_empty() {
             messages.push_back((None, BusMessage::Beat));
         }

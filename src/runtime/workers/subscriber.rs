@@ -111,6 +111,15 @@ impl Receiver<'_> {
                 }
             }
             BusMessage::Answer(started) => self.distributor.answer_received(started),
+            BusMessage::Question(number, question) => {
+                let answer = self.distributor.answer_question(&question);
+                self.port.send_to(from, BusMessage::QuestionAnswered(number, answer));
+            }
+            BusMessage::QuestionAnswered(number, answer) => {
+                if let Some(response) = self.port.answered(number, answer) {
+                    self.distributor.peers_answered(response);
+                }
+            }
         }
     }
 

@@ -72,6 +72,7 @@ pub(crate) fn write(
                 distributor.committed(changes);
             }
             shared.writer_health.rests(writer.fault());
+            #[cfg(feature = "cluster")]
             tell_of_others(&writer, workers, shared);
         }
         let mut left = &commands[..];
@@ -82,6 +83,7 @@ pub(crate) fn write(
             #[cfg(feature = "cluster")]
             end_with_epoch(&writer);
             shared.writer_health.rests(writer.fault());
+            #[cfg(feature = "cluster")]
             tell_of_others(&writer, workers, shared);
             let done = committed.results.len();
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
@@ -135,13 +137,14 @@ pub(crate) fn write(
     distributor.end();
 }
 
-/// Tells other threads whether there are other instances.
-#[cfg_attr(not(feature = "cluster"), expect(unused_variables))]
+/// Tells other threads how many other instances there are.
+#[cfg(feature = "cluster")]
 fn tell_of_others(writer: &Writer, workers: &Workers, shared: &SharedState) {
-    shared.streams.set_partial(writer.has_others());
-    #[cfg(feature = "cluster")]
-    if let Some(bus) = &workers.replies.bus {
-        bus.set_known(writer.has_others(), writer.timeline());
+    let others = writer.others();
+    let bus = workers.replies.bus.as_ref();
+    shared.streams.set_others(others, bus.is_some_and(|bus| bus.is_up()));
+    if let Some(bus) = bus {
+        bus.set_known(others, writer.timeline());
     }
 }
 

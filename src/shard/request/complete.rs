@@ -2,6 +2,8 @@
 
 use super::admission::{replay_rate, user_rate};
 use super::context::RequestContext;
+#[cfg(feature = "cluster")]
+use super::execute::renewed;
 use super::pending::{Continuation, PendingRequest, PostedCompletion};
 use crate::api::error::ApiError;
 use crate::api::health::{self, ReaderCheck};
@@ -12,6 +14,8 @@ use crate::base::time::Now;
 use crate::domain::command::{CommandKind, ConversationRef, ReplyTo};
 use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::password::{PasswordOutcome, PasswordResponse};
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::{PeerAnswer, PeerQuestion, PeerResponse};
 use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::domain::work::Work;
@@ -135,6 +139,33 @@ impl Shard {
         }
     }
 
+    /// Responds with what other instances have answered.
+    #[cfg(feature = "cluster")]
+    pub(in crate::shard) fn peers_answered(&mut self, response: PeerResponse, now: Now) {
+        let PeerResponse { to, answers, is_complete } = response;
+        let Some(pending) = self.take_pending(to) else { return };
+        let Continuation::AskedPeers(question) = &pending.continuation else {
+            unreachable!("no other request asks other instances")
+        };
+        let response = match question {
+            PeerQuestion::ListStreams(user) => {
+                let streams = answers.into_iter().flat_map(|answer| match answer {
+                    PeerAnswer::Streams(streams) => streams,
+                    PeerAnswer::Renewed(_) => Vec::new(),
+                });
+                self.list_streams(user, streams.collect(), is_complete)
+            }
+            PeerQuestion::RenewStream { stream, .. } => {
+                let ends_at = answers.into_iter().find_map(|answer| match answer {
+                    PeerAnswer::Renewed(ends_at) => ends_at,
+                    PeerAnswer::Streams(_) => None,
+                });
+                renewed(*stream, ends_at, is_complete, now)
+            }
+        };
+        self.complete(to.slot, &pending.request_context, response, now);
+    }
+
     /// Reads the answer to a message that was posted, to respond with it.
     fn view_answer(
         &mut self,
@@ -224,6 +255,8 @@ impl Shard {
             Continuation::Respond | Continuation::CancelAnswer | Continuation::Pass(_) | Continuation::Complete(_) => {
                 ApiError::overloaded().into_response()
             }
+            #[cfg(feature = "cluster")]
+            Continuation::AskedPeers(_) => ApiError::overloaded().into_response(),
             Continuation::ViewAnswer(posted) => {
                 ApiError::overloaded().after_storing(posted.view.is_repeatable).into_response()
             }

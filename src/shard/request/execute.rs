@@ -3,14 +3,17 @@
 use super::context::{AdmittedRequest, RequestContext};
 use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
-use crate::api::{self, Action, Caller, Response, StreamStart, health, metrics};
-use crate::base::time::Now;
+use crate::api::{self, Action, Response, StreamStart, health, metrics};
+use crate::base::time::{Now, WallTime};
 use crate::domain::command::{Command, CommandKind, Idempotency};
 use crate::domain::event::KindSet;
 use crate::domain::health::Readiness;
 use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
+use crate::domain::open_stream::OpenStream;
 use crate::domain::password::{PasswordCheck, PasswordJob};
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::{PeerQuery, PeerQuestion};
 use crate::domain::query::{Query, QueryKind, StreamFilter};
 use crate::domain::work::Work;
 use crate::shard::shared::rate_limiter::RateKey;
@@ -18,6 +21,7 @@ use crate::shard::{Output, Shard};
 use crate::wire;
 use std::borrow::Cow;
 use std::sync::Arc;
+use uuid::Uuid;
 
 impl Shard {
     /// Executes a complete request.
@@ -95,7 +99,15 @@ impl Shard {
                 self.submit(slot, pending, idempotency, kind, now);
             }
             Action::ListStreams => {
-                let response = self.list_streams(admitted.caller.as_ref());
+                let Some(caller) = &admitted.caller else {
+                    return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
+                };
+                #[cfg(feature = "cluster")]
+                if self.shared.streams.can_ask_others() {
+                    let question = PeerQuestion::ListStreams(caller.actor.id.clone());
+                    return self.ask_peers(slot, request_context, admitted, question, now);
+                }
+                let response = self.list_streams(&caller.actor.id, Vec::new(), self.shared.streams.others() == 0);
                 self.respond(slot, &request_context, response, now);
             }
             Action::Metrics => {
@@ -114,10 +126,39 @@ impl Shard {
                 self.respond(slot, &request_context, health::ready(readiness, now.wall), now);
             }
             Action::RenewStream(id) => {
-                let response = self.renew_stream(admitted.caller.as_ref(), id, now);
+                let Some(caller) = &admitted.caller else {
+                    return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
+                };
+                let ends_at = self.shared.streams.renew(id, &caller.actor.id, caller.expires_at, caller.key);
+                #[cfg(feature = "cluster")]
+                if ends_at.is_none() && self.shared.streams.can_ask_others() {
+                    let question = PeerQuestion::RenewStream {
+                        user: caller.actor.id.clone(),
+                        stream: id.0,
+                        expires_at: caller.expires_at,
+                        key: caller.key.0,
+                    };
+                    return self.ask_peers(slot, request_context, admitted, question, now);
+                }
+                let response = renewed(id.0, ends_at, self.shared.streams.others() == 0, now);
                 self.respond(slot, &request_context, response, now);
             }
         }
+    }
+
+    /// Asks the other instances.
+    #[cfg(feature = "cluster")]
+    fn ask_peers(
+        &mut self,
+        slot: u32,
+        request_context: RequestContext<'_>,
+        admitted: AdmittedRequest<'_>,
+        question: PeerQuestion,
+        now: Now,
+    ) {
+        let continuation = Continuation::AskedPeers(question.clone());
+        let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, continuation);
+        self.wait(slot, pending, Work::AskPeers(PeerQuery { reply_to: self.reply_to(slot), question }), now);
     }
 
     /// Hands a command to the writer.
@@ -201,33 +242,28 @@ impl Shard {
         self.outputs.push_back(Output::Work(work));
     }
 
-    fn list_streams(&self, caller: Option<&Caller>) -> Response {
-        let Some(caller) = caller else { return ApiError::missing_token().into_response() };
-        let position = self.shared.streams.position();
-        let streams: Vec<_> = self
-            .shared
-            .streams
-            .streams_of(&caller.actor.id)
-            .into_iter()
-            .map(|(id, stats)| stats.describe(id, position))
-            .collect();
+    /// The streams of a user: those of this instance, and `others`.
+    pub(super) fn list_streams(&self, user: &UserId, others: Vec<OpenStream>, is_complete: bool) -> Response {
+        let mut streams = self.shared.streams.list(user);
+        streams.extend(others);
+        streams.sort_by_key(|stream| (stream.since, stream.id));
         let response = Response::json(wire::stream::open_streams(&streams));
-        if self.shared.streams.is_partial() { response.with("X-Incomplete", "true") } else { response }
+        if is_complete { response } else { response.with("X-Incomplete", "true") }
     }
+}
 
-    /// The response does not reveal whether a stream has ended, never existed, or belongs to another user. It may be at another
-    /// instance, which the client cannot choose: it reconnects when its token ends.
-    fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
-        let Some(caller) = caller else { return ApiError::missing_token().into_response() };
-        match self.shared.streams.get(id).filter(|stats| stats.belongs_to(&caller.actor.id)) {
-            Some(stats) => {
-                stats.renew(caller.expires_at, caller.key);
-                let seconds = (stats.expires_at().seconds() - now.wall.seconds()).max(0) as u64;
-                Response::json(wire::stream::renewed(&id.to_string(), seconds))
-            }
-            None if self.shared.streams.is_partial() => ApiError::stream_elsewhere().into_response(),
-            None => ApiError::new(409, "conflict", "The stream has ended").into_response(),
+/// The response to the renewal of a stream that ends at this time now, if it was found.
+///
+/// It does not reveal whether a stream has ended, never existed, or belongs to another user. If not all instances were asked, it may be at
+/// another one: the client reconnects when its token ends.
+pub(super) fn renewed(id: Uuid, ends_at: Option<WallTime>, is_complete: bool, now: Now) -> Response {
+    match ends_at {
+        Some(ends_at) => {
+            let seconds = (ends_at.seconds() - now.wall.seconds()).max(0) as u64;
+            Response::json(wire::stream::renewed(&id.to_string(), seconds))
         }
+        None if is_complete => ApiError::new(409, "conflict", "The stream has ended").into_response(),
+        None => ApiError::stream_elsewhere().into_response(),
     }
 }
 

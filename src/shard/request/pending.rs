@@ -5,6 +5,8 @@ use crate::api::operation::Operation;
 use crate::api::{AnswerSubscription, Caller, CompletionView, PassingDraft, Subscription};
 use crate::domain::holder::Holder;
 use crate::domain::id::MessageId;
+#[cfg(feature = "cluster")]
+use crate::domain::peer_query::PeerQuestion;
 use crate::http1::body::{BodyError, BodyProgress, BodyReader};
 use std::net::IpAddr;
 
@@ -104,6 +106,9 @@ pub(in crate::shard) enum Continuation {
     ViewAnswer(Box<PostedCompletion>),
     /// The result permits to cancel the conversation's answer in progress: do so.
     CancelAnswer,
+    /// The answers of other instances complete the response.
+    #[cfg(feature = "cluster")]
+    AskedPeers(PeerQuestion),
     /// The response reports the service's health, after `HEALTH_TIMEOUT_MILLISECONDS` without a result.
     Health,
 }

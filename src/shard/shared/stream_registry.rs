@@ -7,9 +7,9 @@ use crate::api::metrics::StreamsSurvey;
 use crate::auth::jwt::KeyId;
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, UserId};
-use crate::wire::stream::OpenStream;
+use crate::domain::open_stream::OpenStream;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// One open stream as other shards see it. The shard of its connection updates the fields.
@@ -78,7 +78,7 @@ impl StreamStats {
         let live = self.live.load(Relaxed);
         let behind = position.0.saturating_sub(self.cursor.load(Relaxed));
         OpenStream {
-            stream_id: id.to_string(),
+            id: id.0,
             since: self.since,
             live,
             events_behind: if live { 0 } else { behind },
@@ -106,8 +106,10 @@ impl StreamStats {
 pub struct StreamRegistry {
     tables: Mutex<StreamTables>,
     position: AtomicU64,
-    /// Whether other instances may have streams, too.
-    is_partial: AtomicBool,
+    /// The number of other instances, which may have streams, too.
+    others: AtomicUsize,
+    /// Whether the other instances can be asked.
+    can_ask: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -128,14 +130,20 @@ impl StreamRegistry {
         self.position.fetch_max(through.0, std::sync::atomic::Ordering::AcqRel);
     }
 
-    /// Sets whether other instances may have streams, too.
-    pub fn set_partial(&self, is_partial: bool) {
-        self.is_partial.store(is_partial, std::sync::atomic::Ordering::Relaxed);
+    /// Sets the number of other instances, and whether they can be asked.
+    pub fn set_others(&self, others: usize, can_ask: bool) {
+        self.others.store(others, Relaxed);
+        self.can_ask.store(can_ask, Relaxed);
     }
 
-    /// Whether other instances may have streams, too.
-    pub fn is_partial(&self) -> bool {
-        self.is_partial.load(std::sync::atomic::Ordering::Relaxed)
+    /// The number of other instances, which may have streams, too.
+    pub fn others(&self) -> usize {
+        self.others.load(Relaxed)
+    }
+
+    /// Whether there are other instances that can be asked.
+    pub fn can_ask_others(&self) -> bool {
+        self.others() > 0 && self.can_ask.load(Relaxed)
     }
 
     /// Sums and maxima over all open streams.
@@ -185,6 +193,19 @@ impl StreamRegistry {
     /// The stream with this id, if it is open.
     pub fn get(&self, id: StreamId) -> Option<Arc<StreamStats>> {
         self.tables().streams.get(&id).cloned()
+    }
+
+    /// The streams of a user as entries of the list, oldest first.
+    pub fn list(&self, user: &UserId) -> Vec<OpenStream> {
+        let position = self.position();
+        self.streams_of(user).into_iter().map(|(id, stats)| stats.describe(id, position)).collect()
+    }
+
+    /// Moves the end of a stream to that of a newer token of this key, if the user has the stream. Returns when it ends now.
+    pub fn renew(&self, id: StreamId, user: &UserId, expires_at: WallTime, key: KeyId) -> Option<WallTime> {
+        let stats = self.tables().streams.get(&id).filter(|stats| stats.user == *user).cloned()?;
+        stats.renew(expires_at, key);
+        Some(stats.expires_at())
     }
 
     /// The streams of a user, oldest first.

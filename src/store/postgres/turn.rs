@@ -86,7 +86,7 @@ pub(crate) struct Turns {
     /// Whether no instance with a smaller id serves.
     leads: bool,
     /// Whether other instances serve.
-    has_others: bool,
+    others: i64,
 }
 
 /// The server continues from a state that may lack what it had acknowledged.
@@ -121,7 +121,7 @@ impl Turns {
             epoch: Uuid::nil(),
             next_epoch: None,
             leads: false,
-            has_others: false,
+            others: 0,
         }
     }
 
@@ -136,9 +136,9 @@ impl Turns {
         self.leads
     }
 
-    /// Whether other instances serve the database.
-    pub(crate) fn has_others(&self) -> bool {
-        self.has_others
+    /// The number of other instances that serve the database.
+    pub(crate) fn others(&self) -> usize {
+        usize::try_from(self.others).unwrap_or(0)
     }
 
     /// The timeline of the server at the last turn of this writer, or at its start.
@@ -251,7 +251,7 @@ impl Turns {
         let (turn, is_alive, leads, are_others_overdue, timeline, instances): (i64, bool, bool, bool, i64, i64) =
             db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
         self.leads = leads && is_alive && self.serves;
-        self.has_others = instances > i64::from(is_alive);
+        self.others = instances - i64::from(is_alive);
         metrics::INSTANCES.set(instances.max(0) as u64);
         metrics::INSTANCE_LEADS.set(self.leads.into());
         let needs_turn = !is_alive || are_others_overdue || (self.timeline != 0 && timeline != self.timeline);
@@ -284,7 +284,7 @@ impl Turns {
                 self.head =
                     JournalHead { number: number(row.get(1)?), at: WallTime(row.get(2)?), age: AgeTime(row.get(3)?) };
                 self.leads = self.serves && row.get(4)? && row.get(5)?;
-                self.has_others = row.get(15)?;
+                self.others = row.get(15)?;
                 metrics::TURN_WAIT.observe(&DURATION_BOUNDS, row.get::<i64>(14)?.max(0) as u64);
                 self.epoch = Uuid::from_bytes(row.get(10)?);
                 self.compare_timelines(row.get(11)?, row.get(12)?, WallTime(row.get(13)?))?;
@@ -443,7 +443,7 @@ const BEGIN_TURN: &str = concat!(
     server_timeline!(),
     ", h.timeline, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT),
         CAST(extract(epoch FROM clock_timestamp() - now()) * 1000000 AS BIGINT),
-        EXISTS (SELECT 1 FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id IS DISTINCT FROM ?1)
+        (SELECT count(*) FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id IS DISTINCT FROM ?1)
     FROM journal_head h
     CROSS JOIN meta m ON m.id = 1
     LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0

@@ -284,12 +284,12 @@ impl WriteConnection {
         }
     }
 
-    /// Whether other processes serve the database.
-    pub(crate) fn has_others(&self) -> bool {
+    /// The number of other processes that serve the database.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn others(&self) -> usize {
         match &self.engine {
-            WriteEngine::Sqlite(_) => false,
-            #[cfg(feature = "cluster")]
-            WriteEngine::Postgres(turns, _) => turns.has_others(),
+            WriteEngine::Sqlite(_) => 0,
+            WriteEngine::Postgres(turns, _) => turns.others(),
         }
     }
 

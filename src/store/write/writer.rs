@@ -337,9 +337,10 @@ impl Writer {
         self.connection.instance()
     }
 
-    /// Whether other processes serve the database, as far as this one knows.
-    pub fn has_others(&self) -> bool {
-        self.connection.has_others()
+    /// The number of other processes that serve the database, as far as this one knows.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn others(&self) -> usize {
+        self.connection.others()
     }
 
     /// The timeline of the database server, as far as this process has followed it; 0 for a file.

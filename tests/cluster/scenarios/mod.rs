@@ -5,5 +5,6 @@ mod credentials;
 mod failover;
 mod faults;
 mod journal;
+mod limits;
 mod redis;
 mod texts;

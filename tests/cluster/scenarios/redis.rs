@@ -44,7 +44,7 @@ fn wait_for(what: &str, instances: &[SocketAddr], holds: impl Fn(SocketAddr) -> 
 }
 
 #[track_caller]
-fn wait_until_down(instances: &[SocketAddr]) -> Duration {
+pub fn wait_until_down(instances: &[SocketAddr]) -> Duration {
     wait_for("knows that it cannot use Redis", instances, |instance| !uses_redis(instance))
 }
 

@@ -1,11 +1,11 @@
 //! Texts of answers at other instances than the one that asks the model.
 
+use super::limits::wait_until_acquainted;
 use super::redis::wait_until_up;
 use crate::cluster::{Cluster, amount};
-use crate::common::metrics::Scrape;
 use crate::common::model::Model;
 use crate::common::redis::TestRedis;
-use crate::common::{Options, Stream, eventually};
+use crate::common::{Options, Stream};
 use crate::proxy::Proxy;
 use crate::redis_messages::Damage;
 use serde_json::json;
@@ -18,10 +18,7 @@ fn options(model: &Model) -> Options {
 /// Three instances of which the first asks the model, since it gets all messages.
 fn start(name: &'static str, model: &Model, ports: [u16; 3]) -> Cluster {
     let cluster = Cluster::start_with_redis(name, &options(model), ports);
-    wait_until_up(&cluster.addresses());
-    for instance in cluster.addresses() {
-        eventually("the instances know each other", || Scrape::at(instance).get("cortex_instances") == 3.0);
-    }
+    wait_until_acquainted(&cluster);
     cluster
 }
 

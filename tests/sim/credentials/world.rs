@@ -489,6 +489,8 @@ impl CredentialWorld {
                 })
             }
             Work::Command(_) => unreachable!("commands have a queue of their own"),
+            #[cfg(feature = "cluster")]
+            Work::AskPeers(_) => unreachable!("there are no other instances"),
             Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. } => {
                 unreachable!("runs have no responders")
             }
