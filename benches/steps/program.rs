@@ -239,6 +239,8 @@ impl Program {
                 let response = PasswordResponse { to: job.reply_to, result: Ok(outcome) };
                 self.message(ShardMessage::PasswordResponse(response));
             }
+            #[cfg(feature = "cluster")]
+            Work::AskPeers(_) => unreachable!("there are no other instances"),
             Work::CancelAnswer { reply_to, .. } => self.message(ShardMessage::Dropped(reply_to)),
             Work::Pass(_) | Work::ControlPassing { .. } => unreachable!("no model is configured"),
         }

@@ -193,7 +193,7 @@ impl Connection {
                         result,
                     })));
                 }
-                Output::Work(Work::Pass(_) | Work::ControlPassing { .. }) => unreachable!("there is no model"),
+                Output::Work(_) => unreachable!("there is no model, and no other instance"),
                 Output::Close(slot) => {
                     assert_eq!(slot, self.slot);
                     self.is_closed = true;

@@ -474,11 +474,7 @@ impl World {
                     assert!(peer.unsent.is_empty(), "everything is written before the close");
                     peer.closing = true;
                 }
-                Output::Work(
-                    Work::Password(_) | Work::CancelAnswer { .. } | Work::Pass(_) | Work::ControlPassing { .. },
-                ) => {
-                    unreachable!("this work is not requested here")
-                }
+                Output::Work(_) => unreachable!("this work is not requested here"),
                 Output::Drained => assert!(self.draining && self.shard.connections() == 0),
                 Output::StopAccepting | Output::Quiesced | Output::Resume(_) | Output::TuneStream(_) => {}
             }

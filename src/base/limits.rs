@@ -253,6 +253,9 @@ pub(crate) const BUS_SILENCE_MILLISECONDS: u64 = 1750;
 /// Time between two attempts to connect to the bus, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_RETRY_MILLISECONDS: u64 = 250;
+/// Time between two messages of an instance with all that it counts for limits over all instances, in milliseconds.
+#[cfg(feature = "cluster")]
+pub(crate) const BUS_COUNTS_MILLISECONDS: u64 = 30_000;
 /// How long other instances may take to answer a question on behalf of a client, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_QUESTION_MILLISECONDS: u64 = 300;

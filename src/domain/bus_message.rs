@@ -4,10 +4,11 @@
 use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::commit::Committed;
 use crate::domain::event::Event;
-use crate::domain::id::{EventNumber, MessageId};
+use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::live_answer::{AnswerPart, ShownText};
 use crate::domain::peer_query::{PeerAnswer, PeerQuestion};
 use crate::domain::started_answer::AnswerStarted;
+use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -30,10 +31,38 @@ pub enum BusMessage {
     TextWanted(TextRequest),
     /// An answer at the sender that was started, for an instance that does not know it. Its parts follow.
     Answer(AnswerStarted),
+    /// The sender does not know what the receiver counts.
+    CountsWanted,
+    /// What the sender counts for limits over all instances.
+    Counts(PeerCounts),
     /// A question, with a number of the sender's.
     Question(u64, PeerQuestion),
     /// The answer to a question with this number.
     QuestionAnswered(u64, PeerAnswer),
+}
+
+/// What an instance counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCounts {
+    /// The numbers of users' streams at the instance.
+    pub streams: Vec<(UserId, u32)>,
+    /// Whether other users have none.
+    pub are_all: bool,
+    /// What was taken from buckets since the last message, in microseconds.
+    pub taken: Vec<(SharedRate, u64)>,
+}
+
+/// The key of a bucket that counts for all instances.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SharedRate {
+    /// The requests of a user.
+    User(UserId),
+    /// The replayed requests of a user.
+    Replays(UserId),
+    /// Requests from one network without a valid token.
+    Anonymous(IpAddr),
+    /// Logins from one network.
+    LoginAddress(IpAddr),
 }
 
 /// A commit, as another instance needs it.
@@ -88,6 +117,7 @@ impl BusMessage {
         BASE + match self {
             BusMessage::Commit(notice) => notice.events.iter().map(|event| event.weight()).sum(),
             BusMessage::Text(part) => part.text.len(),
+            BusMessage::Counts(counts) => 64 * (counts.streams.len() + counts.taken.len()),
             BusMessage::QuestionAnswered(_, PeerAnswer::Streams(streams)) => size_of_val(&streams[..]),
             _ => 0,
         }

@@ -42,6 +42,8 @@ struct MessageQueue {
     messages: VecDeque<Addressed>,
     bytes: usize,
     has_ended: bool,
+    /// Something has changed that others must know, without a message.
+    is_woken: bool,
     /// Questions that wait for answers, by their numbers. There are no more than connections, each of which waits for one response.
     questions: BTreeMap<u64, OpenQuestion>,
     next_question: u64,
@@ -151,7 +153,7 @@ impl BusPort {
     pub(crate) fn take(&self, pause: Duration) -> Option<VecDeque<Addressed>> {
         let mut queue = self.queue();
         let began = Instant::now();
-        while queue.messages.is_empty() && !queue.has_ended {
+        while queue.messages.is_empty() && !queue.has_ended && !queue.is_woken {
             let of_question = queue.questions.first_key_value();
             let left_of_question =
                 of_question.map(|(_, question)| QUESTION_TIME.saturating_sub(question.asked_at.elapsed()));
@@ -161,9 +163,15 @@ impl BusPort {
             }
             queue = self.is_filled.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        queue.bytes = 0;
+        (queue.bytes, queue.is_woken) = (0, false);
         let messages = std::mem::take(&mut queue.messages);
         (!messages.is_empty() || !queue.has_ended).then_some(messages)
+    }
+
+    /// Ends the wait of `take`.
+    pub(crate) fn wake(&self) {
+        self.queue().is_woken = true;
+        self.is_filled.notify_one();
     }
 
     /// No messages follow.

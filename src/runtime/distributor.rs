@@ -12,9 +12,11 @@ use crate::base::limits::{FOLLOW_MILLISECONDS, FOLLOW_WITH_BUS_MILLISECONDS};
 #[cfg(feature = "cluster")]
 use crate::base::metrics;
 #[cfg(feature = "cluster")]
+use crate::base::time::MonoTime;
+#[cfg(feature = "cluster")]
 use crate::domain::answer_status_change::AnswerStatusChange;
 #[cfg(feature = "cluster")]
-use crate::domain::bus_message::{BusMessage, CommitNotice, TextRequest};
+use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts, TextRequest};
 use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
@@ -226,6 +228,40 @@ impl Distributor {
                 PeerAnswer::Renewed(streams.renew(StreamId(*stream), user, *expires_at, KeyId(*key)))
             }
         }
+    }
+
+    /// What has changed of what this instance counts, for others; `None` if nothing has.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn changed_counts(&self) -> Option<BusMessage> {
+        let is_told = self.shared.streams.can_ask_others();
+        let counts = PeerCounts {
+            streams: self.shared.streams.changed_counts(),
+            are_all: false,
+            taken: self.shared.rate_limiter.taken(is_told),
+        };
+        let is_needed = is_told && !(counts.streams.is_empty() && counts.taken.is_empty());
+        is_needed.then_some(BusMessage::Counts(counts))
+    }
+
+    /// The numbers of streams of all users.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn counts(&self) -> BusMessage {
+        BusMessage::Counts(PeerCounts { streams: self.shared.streams.counts(), are_all: true, taken: Vec::new() })
+    }
+
+    /// Takes what another instance counts.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn counts_received(&self, from: InstanceName, counts: PeerCounts, now: MonoTime) {
+        self.shared.streams.set_counts_elsewhere(from, counts.streams, counts.are_all);
+        for (key, micros) in counts.taken {
+            self.shared.rate_limiter.taken_elsewhere(key, micros, now);
+        }
+    }
+
+    /// Another instance is gone.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn forget_instance(&self, instance: InstanceName) {
+        self.shared.streams.forget_instance(instance);
     }
 
     /// Passes on what other instances have answered.

@@ -182,7 +182,7 @@ fn start(
     let distributor = Arc::new(Distributor::new(position, has_follower, replies, streams));
     #[cfg(feature = "cluster")]
     if has_follower {
-        start_bus(bus_address, &writer, &workers, &distributor, &mut threads)?;
+        start_bus(bus_address, &writer, &workers, (&distributor, &shared), clock, &mut threads)?;
         let (reader, distributor) = (writer.open_reader()?, Arc::clone(&distributor));
         threads.push(spawn("follower", OnPanic::Process, move || workers::follow(reader, &distributor))?);
     }
@@ -240,7 +240,8 @@ fn start_bus(
     address: Option<BusAddress>,
     writer: &Writer,
     workers: &Workers,
-    distributor: &Arc<Distributor>,
+    (distributor, shared): (&Arc<Distributor>, &SharedState),
+    clock: Clock,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
     let (Some(address), Some(port)) = (address, &workers.replies.bus) else {
@@ -252,12 +253,14 @@ fn start_bus(
         return Ok(());
     };
     port.set_known(writer.others(), writer.timeline());
+    let waking = Arc::clone(port);
+    shared.streams.tell_by(move || waking.wake());
     let (publisher_port, publisher_address) = (Arc::clone(port), address.clone());
-    let replies = workers.replies.clone();
-    let publish = move || workers::publish(&publisher_port, &publisher_address, &replies);
+    let publisher_distributor = Arc::clone(distributor);
+    let publish = move || workers::publish(&publisher_port, &publisher_address, &publisher_distributor);
     threads.push(spawn("publisher", OnPanic::Process, publish)?);
     let (port, distributor) = (Arc::clone(port), Arc::clone(distributor));
-    let receive = move || workers::receive(&port, &address, &distributor);
+    let receive = move || workers::receive(&port, &address, &distributor, clock);
     threads.push(spawn("subscriber", OnPanic::Process, receive)?);
     Ok(())
 }

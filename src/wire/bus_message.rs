@@ -6,7 +6,7 @@
 use crate::base::time::WallTime;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
-use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, TextRequest};
+use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts, SharedRate, TextRequest};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, LiveAnswer, ShownText};
@@ -16,6 +16,7 @@ use crate::domain::peer_query::{PeerAnswer, PeerQuestion};
 use crate::domain::started_answer::AnswerStarted;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -82,7 +83,7 @@ struct BatchJson<'a> {
 #[derive(Default, Serialize, Deserialize)]
 struct MessageJson<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    beat: Option<BeatJson>,
+    beat: Option<EmptyJson>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     commit: Option<CommitJson<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +95,10 @@ struct MessageJson<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<AnswerJson<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts_wanted: Option<EmptyJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts: Option<CountsJson<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     list_streams: Option<ListStreamsJson<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     streams: Option<StreamsJson>,
@@ -101,6 +106,22 @@ struct MessageJson<'a> {
     renew_stream: Option<RenewStreamJson<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renewed: Option<RenewedJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CountsJson<'a> {
+    streams: Vec<(Cow<'a, str>, u32)>,
+    are_all: bool,
+    taken: Vec<(RateJson<'a>, u64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RateJson<'a> {
+    User(Cow<'a, str>),
+    Replays(Cow<'a, str>),
+    Anonymous(IpAddr),
+    LoginAddress(IpAddr),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,7 +161,7 @@ struct RenewedJson {
 }
 
 #[derive(Serialize, Deserialize)]
-struct BeatJson {}
+struct EmptyJson {}
 
 #[derive(Serialize, Deserialize)]
 struct CommitJson<'a> {
@@ -248,7 +269,7 @@ impl<'a> MessageJson<'a> {
     fn of(message: &'a BusMessage) -> MessageJson<'a> {
         let mut json = MessageJson::default();
         match message {
-            BusMessage::Beat => json.beat = Some(BeatJson {}),
+            BusMessage::Beat => json.beat = Some(EmptyJson {}),
             BusMessage::Commit(notice) => {
                 json.commit = Some(CommitJson {
                     before: notice.before.0,
@@ -273,6 +294,8 @@ impl<'a> MessageJson<'a> {
                 json.text_wanted = Some(TextWantedJson { message_id: request.message_id.0.as_u128(), known });
             }
             BusMessage::Answer(started) => json.answer = Some(AnswerJson::of(started)),
+            BusMessage::CountsWanted => json.counts_wanted = Some(EmptyJson {}),
+            BusMessage::Counts(counts) => json.counts = Some(CountsJson::of(counts)),
             BusMessage::Question(question, PeerQuestion::ListStreams(user)) => {
                 json.list_streams = Some(ListStreamsJson { question: *question, user: user.as_str().into() });
             }
@@ -343,12 +366,14 @@ impl<'a> MessageJson<'a> {
         });
         Ok(part
             .or(wanted)
+            .or(self.counts.map(|counts| BusMessage::Counts(counts.read())))
             .or(listed)
             .or(renewed)
             .or(streams)
             .or(ends)
             .or(self.status.map(|status| BusMessage::Status(status.read())))
             .or(self.answer.map(|answer| BusMessage::Answer(answer.read())))
+            .or(self.counts_wanted.map(|_| BusMessage::CountsWanted))
             .or(self.beat.map(|_| BusMessage::Beat)))
     }
 }
@@ -365,6 +390,36 @@ fn read_events(before: u64, through: u64, events: Vec<EventJson<'_>>) -> Result<
         read.push(Arc::new(event.read()?));
     }
     Ok(read.into())
+}
+
+impl<'a> CountsJson<'a> {
+    fn of(counts: &'a PeerCounts) -> CountsJson<'a> {
+        let rate = |rate: &'a SharedRate| match rate {
+            SharedRate::User(user) => RateJson::User(user.as_str().into()),
+            SharedRate::Replays(user) => RateJson::Replays(user.as_str().into()),
+            SharedRate::Anonymous(address) => RateJson::Anonymous(*address),
+            SharedRate::LoginAddress(address) => RateJson::LoginAddress(*address),
+        };
+        CountsJson {
+            streams: counts.streams.iter().map(|(user, count)| (user.as_str().into(), *count)).collect(),
+            are_all: counts.are_all,
+            taken: counts.taken.iter().map(|(key, micros)| (rate(key), *micros)).collect(),
+        }
+    }
+
+    fn read(self) -> PeerCounts {
+        let rate = |rate| match rate {
+            RateJson::User(user) => SharedRate::User(UserId::new_unchecked(user)),
+            RateJson::Replays(user) => SharedRate::Replays(UserId::new_unchecked(user)),
+            RateJson::Anonymous(address) => SharedRate::Anonymous(address),
+            RateJson::LoginAddress(address) => SharedRate::LoginAddress(address),
+        };
+        PeerCounts {
+            streams: self.streams.into_iter().map(|(user, count)| (UserId::new_unchecked(user), count)).collect(),
+            are_all: self.are_all,
+            taken: self.taken.into_iter().map(|(key, micros)| (rate(key), micros)).collect(),
+        }
+    }
 }
 
 impl StreamJson {
@@ -647,6 +702,17 @@ mod tests {
                 known: Some(ShownText { bytes: 4, reasoning_bytes: 5 }),
             }),
             BusMessage::Answer(started()),
+            BusMessage::CountsWanted,
+            BusMessage::Counts(PeerCounts {
+                streams: vec![(user("a"), 3), (user("b"), 0)],
+                are_all: true,
+                taken: vec![
+                    (SharedRate::User(user("a")), 5),
+                    (SharedRate::Replays(user("a")), u64::MAX),
+                    (SharedRate::Anonymous("10.0.0.1".parse().unwrap()), 1),
+                    (SharedRate::LoginAddress("2001:db8::".parse().unwrap()), 2),
+                ],
+            }),
             BusMessage::Question(1, PeerQuestion::ListStreams(user("a"))),
             BusMessage::Question(
                 u64::MAX,

@@ -61,10 +61,7 @@ mod tests {
                 open_streams(&[stream]),
                 r#"{"streams":[{"stream_id":"00000000-0000-0000-0000-000000000000","since":"1970-01-01T00:00:00.000000Z","state":"live","events_behind":1,"bytes_behind":2}],"total":1}"#,
             ),
-            (
-                renewed("s", 9),
-                r#"{"status":"stream renewed","stream_id":"00000000-0000-0000-0000-000000000000","expires_in":9}"#,
-            ),
+            (renewed("s", 9), r#"{"status":"stream renewed","stream_id":"s","expires_in":9}"#),
             (ticket("a.b.c", 9), r#"{"ticket":"a.b.c","expires_in":9}"#),
         ];
         for (got, want) in table {

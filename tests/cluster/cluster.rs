@@ -105,5 +105,5 @@ impl Cluster {
 #[track_caller]
 fn start_instance(options: &Options, database: &str) -> Server {
     let options = options.clone().set("DATABASE_URL", database).set("PORT", free_port());
-    Server::start(options.set("LOG_LEVEL", "WARNING").set("MAX_STREAMS_PER_USER", 0))
+    Server::start(options.set("LOG_LEVEL", "WARNING").set_default("MAX_STREAMS_PER_USER", 0))
 }

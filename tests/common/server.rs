@@ -49,6 +49,12 @@ impl Options {
         self
     }
 
+    /// Sets a variable that is not set.
+    pub fn set_default(mut self, name: &str, value: impl ToString) -> Options {
+        self.environment.entry(name.to_owned()).or_insert_with(|| value.to_string());
+        self
+    }
+
     /// Removes a variable.
     pub fn unset(mut self, name: &str) -> Options {
         self.environment.remove(name);

@@ -81,7 +81,7 @@ impl Stream {
         Stream::try_open_with(addr, query, fields).unwrap_or_else(|error| panic!("no stream: {error}"))
     }
 
-    /// Like `open_with`, for a server that may be down.
+    /// Like `open_with`, for a server that may be down, or that may reject the stream because the user has too many.
     #[track_caller]
     pub fn try_open_with(addr: SocketAddr, query: &str, fields: &[(&str, &str)]) -> io::Result<Stream> {
         let mark = if query.is_empty() { "" } else { "?" };
@@ -97,6 +97,12 @@ impl Stream {
         }
         connection.try_send((request + "Accept: text/event-stream\r\n\r\n").as_bytes())?;
         let head = connection.try_head()?;
+        if head.status == 429 {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("the stream is rejected: {}", head.shown()),
+            ));
+        }
         assert_eq!(head.status, 200, "{}", head.shown());
         let media_type = head.header("Content-Type").unwrap_or_default();
         assert!(media_type.split(';').next() == Some("text/event-stream"), "{}", head.shown());

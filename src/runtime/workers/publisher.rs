@@ -1,25 +1,34 @@
 //! The publisher thread: sends messages to other instances.
 
-use crate::base::limits::{BUS_BEAT_MILLISECONDS, BUS_RETRY_MILLISECONDS};
+use crate::base::limits::{BUS_BEAT_MILLISECONDS, BUS_COUNTS_MILLISECONDS, BUS_RETRY_MILLISECONDS};
 use crate::bus::{BusAddress, Publisher};
 use crate::domain::bus_message::BusMessage;
 use crate::runtime::bus_port::{Addressed, BusPort};
-use crate::runtime::replies::Replies;
+use crate::runtime::distributor::Distributor;
 use crate::wire::bus_message::BusBatch;
 use std::collections::VecDeque;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time between two messages.
 const BEAT: Duration = Duration::from_millis(BUS_BEAT_MILLISECONDS);
+/// Time between two messages with all that this process counts.
+const ALL_COUNTS: Duration = Duration::from_millis(BUS_COUNTS_MILLISECONDS);
 /// Time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(BUS_RETRY_MILLISECONDS);
 
 /// Publishes the messages of the port, until it has ended. Those for which the server is not reached are dropped.
-pub(crate) fn publish(port: &BusPort, address: &BusAddress, replies: &Replies) {
+pub(crate) fn publish(port: &BusPort, address: &BusAddress, distributor: &Distributor) {
     let mut publisher = None;
+    let mut all_counted_at = Instant::now();
     while let Some(mut messages) = port.take(BEAT) {
-        port.late_responses().into_iter().for_each(|response| replies.peer_response(response));
+        port.late_responses().into_iter().for_each(|response| distributor.peers_answered(response));
+        messages.extend(distributor.changed_counts().map(|counts| (None, counts)));
+        // What was lost is told again.
+        if all_counted_at.elapsed() > ALL_COUNTS {
+            all_counted_at = Instant::now();
+            messages.push_back((None, distributor.counts()));
+        }
         if messages.is_empty() {
             messages.push_back((None, BusMessage::Beat));
         }

@@ -6,6 +6,7 @@ use crate::bus::{self, BusAddress};
 use crate::domain::bus_message::{BusMessage, InstanceName, TextRequest};
 use crate::domain::id::MessageId;
 use crate::runtime::bus_port::BusPort;
+use crate::runtime::clock::Clock;
 use crate::runtime::distributor::Distributor;
 use crate::wire::bus_message::BusBatch;
 use std::cmp::Ordering;
@@ -26,9 +27,9 @@ const REQUEST_PAUSE: Duration = Duration::from_millis(250);
 const REQUESTS_MAX: usize = 1024;
 
 /// Receives messages, and distributes them, until the port has ended.
-pub(crate) fn receive(port: &BusPort, address: &BusAddress, distributor: &Distributor) {
+pub(crate) fn receive(port: &BusPort, address: &BusAddress, distributor: &Distributor, clock: Clock) {
     let channels = [port.channel(None), port.channel(Some(port.name))];
-    let mut receiver = Receiver { port, distributor, requested: HashMap::new() };
+    let mut receiver = Receiver { port, distributor, clock, heard_at: HashMap::new(), requested: HashMap::new() };
     let mut has_failed = false;
     while !port.has_ended() {
         let mut heard_at = Instant::now();
@@ -40,12 +41,14 @@ pub(crate) fn receive(port: &BusPort, address: &BusAddress, distributor: &Distri
                     has_failed = false;
                 }
             }
+            receiver.forget_silent(SILENCE_MAX);
             if port.has_ended() || heard_at.elapsed() > SILENCE_MAX {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });
         distributor.set_bus_up(false);
+        receiver.forget_silent(Duration::ZERO);
         if port.has_ended() {
             return;
         }
@@ -61,6 +64,9 @@ pub(crate) fn receive(port: &BusPort, address: &BusAddress, distributor: &Distri
 struct Receiver<'a> {
     port: &'a BusPort,
     distributor: &'a Distributor,
+    clock: Clock,
+    /// When other instances were heard last.
+    heard_at: HashMap<InstanceName, Instant>,
     /// When the text of an answer was requested.
     requested: HashMap<MessageId, Instant>,
 }
@@ -80,6 +86,9 @@ impl Receiver<'_> {
         if batch.from == self.port.name {
             return true;
         }
+        if self.heard_at.insert(batch.from, Instant::now()).is_none() {
+            self.port.send_to(batch.from, BusMessage::CountsWanted);
+        }
         // A process that uses a server which was replaced, or has seen a newer one, does not continue this journal.
         let order = batch.timeline.cmp(&self.port.timeline());
         for message in batch.messages {
@@ -90,6 +99,13 @@ impl Receiver<'_> {
             }
         }
         false
+    }
+
+    /// Forgets what instances count of which nothing was heard for so long.
+    fn forget_silent(&mut self, silence: Duration) {
+        for (instance, _) in self.heard_at.extract_if(|_, at| at.elapsed() >= silence) {
+            self.distributor.forget_instance(instance);
+        }
     }
 
     fn message(&mut self, from: InstanceName, message: BusMessage) {
@@ -111,6 +127,10 @@ impl Receiver<'_> {
                 }
             }
             BusMessage::Answer(started) => self.distributor.answer_received(started),
+            BusMessage::CountsWanted => self.port.send_to(from, self.distributor.counts()),
+            BusMessage::Counts(counts) => {
+                self.distributor.counts_received(from, counts, self.clock.now().mono);
+            }
             BusMessage::Question(number, question) => {
                 let answer = self.distributor.answer_question(&question);
                 self.port.send_to(from, BusMessage::QuestionAnswered(number, answer));

@@ -143,6 +143,15 @@ impl Shard {
         api::auth::check_again(&self.context, &self.token_rules, caller, now.wall)
     }
 
+    /// The rate that this instance allows. Instances that do not tell each other what they count divide a rate among them.
+    pub(super) fn share_of_rate(&self, key: &RateKey, rate: Rate) -> Rate {
+        match self.shared.streams.others() {
+            0 => rate,
+            _ if key.is_shared() && self.shared.streams.can_ask_others() => rate,
+            others => rate.divided(others as u64 + 1),
+        }
+    }
+
     /// Counts a request for `key`. The response reports the rate with the least remaining, if several are counted.
     fn count(
         &self,
@@ -151,6 +160,7 @@ impl Shard {
         request_context: &mut RequestContext<'_>,
         now: Now,
     ) -> Result<(), ApiError> {
+        let rate = self.share_of_rate(&key, rate);
         let counted = self.shared.rate_limiter.take(key, rate, now.mono);
         let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
         request_context.quota = Some(match (counted, request_context.quota) {

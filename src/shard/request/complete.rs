@@ -34,8 +34,11 @@ impl Shard {
         {
             let limiter = &self.shared.rate_limiter;
             let user = &caller.actor.id;
-            if limiter.take(RateKey::Replays(user.clone()), replay_rate(limit), now.mono).is_ok() {
-                let quota = limiter.put_back(&RateKey::User(user.clone()), user_rate(limit), now.mono);
+            let (replays, counted) = (RateKey::Replays(user.clone()), RateKey::User(user.clone()));
+            let replay_rate = self.share_of_rate(&replays, replay_rate(limit));
+            if limiter.take(replays, replay_rate, now.mono).is_ok() {
+                let rate = self.share_of_rate(&counted, user_rate(limit));
+                let quota = limiter.put_back(&counted, rate, now.mono);
                 pending.request_context.quota = Some(quota);
             }
         }

@@ -4,6 +4,8 @@
 
 use crate::base::decimal;
 use crate::base::time::MonoTime;
+#[cfg(feature = "cluster")]
+use crate::domain::bus_message::SharedRate;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,6 +14,9 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Microseconds in a second.
 const SECOND_MICROS: u64 = 1_000_000;
+/// Most microseconds that one message of another instance takes from a bucket.
+#[cfg(feature = "cluster")]
+const TAKEN_MICROS_MAX: u64 = 3600 * SECOND_MICROS;
 /// Number of kinds of `RateKey`.
 const KINDS: usize = 5;
 
@@ -41,9 +46,38 @@ impl RateKey {
         }
     }
 
+    /// Whether the bucket counts for all instances that tell each other what they count.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(self, RateKey::Login(..))
+    }
+
+    /// The key by which other instances know the bucket. That of an account is seeded in each process.
+    #[cfg(feature = "cluster")]
+    fn shared(&self) -> Option<SharedRate> {
+        Some(match self {
+            RateKey::User(user) => SharedRate::User(user.clone()),
+            RateKey::Replays(user) => SharedRate::Replays(user.clone()),
+            RateKey::Anonymous(address) => SharedRate::Anonymous(*address),
+            RateKey::LoginAddress(address) => SharedRate::LoginAddress(*address),
+            RateKey::Login(..) => return None,
+        })
+    }
+
     /// The name of the policy in `RateLimit` and `RateLimit-Policy`.
     fn policy(&self) -> &'static str {
         ["default", "address", "login", "login-address", "replays"][self.kind()]
+    }
+}
+
+#[cfg(feature = "cluster")]
+impl From<SharedRate> for RateKey {
+    fn from(shared: SharedRate) -> RateKey {
+        match shared {
+            SharedRate::User(user) => RateKey::User(user),
+            SharedRate::Replays(user) => RateKey::Replays(user),
+            SharedRate::Anonymous(address) => RateKey::Anonymous(address),
+            SharedRate::LoginAddress(address) => RateKey::LoginAddress(address),
+        }
     }
 }
 
@@ -65,6 +99,11 @@ impl Rate {
     /// `requests` in each minute, all of which may come at once.
     pub fn per_minute(requests: u64) -> Rate {
         Rate { micros_each: (60 * SECOND_MICROS / requests.max(1)).max(1), burst: requests.max(1) }
+    }
+
+    /// This rate, divided among so many instances. At least one request is allowed at once.
+    pub(crate) fn divided(self, instances: u64) -> Rate {
+        Rate { micros_each: self.micros_each.saturating_mul(instances), burst: (self.burst / instances).max(1) }
     }
 
     /// Microseconds until an empty bucket is full.
@@ -137,6 +176,9 @@ type RateTable = HashMap<RateKey, MonoTime>;
 #[derive(Debug)]
 pub struct RateLimiter {
     tables: Mutex<[RateTable; KINDS]>,
+    /// What was taken since other instances were told, in microseconds; `None` while they are not told.
+    #[cfg(feature = "cluster")]
+    taken: Mutex<Option<HashMap<SharedRate, u64>>>,
     /// Most buckets in a table.
     buckets_max: usize,
     account_hasher: RandomState,
@@ -145,7 +187,48 @@ pub struct RateLimiter {
 impl RateLimiter {
     /// A limiter with at most `buckets_max` buckets of each kind.
     pub(crate) fn new(buckets_max: usize) -> RateLimiter {
-        RateLimiter { tables: Mutex::default(), buckets_max, account_hasher: RandomState::new() }
+        RateLimiter {
+            tables: Mutex::default(),
+            #[cfg(feature = "cluster")]
+            taken: Mutex::default(),
+            buckets_max,
+            account_hasher: RandomState::new(),
+        }
+    }
+
+    /// What was taken of the buckets that count for all instances, since this was called last, in microseconds. From the first call on it is
+    /// recorded; after one with `goes_on` false, no longer.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn taken(&self, goes_on: bool) -> Vec<(SharedRate, u64)> {
+        let mut taken = self.taken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let taken = std::mem::replace(&mut *taken, goes_on.then(HashMap::new));
+        taken.into_iter().flatten().collect()
+    }
+
+    /// Counts what was taken at another instance, in microseconds.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn taken_elsewhere(&self, key: SharedRate, micros: u64, now: MonoTime) {
+        let key = RateKey::from(key);
+        let mut tables = self.tables();
+        let table = &mut tables[key.kind()];
+        let full_at = table.get(&key).copied().unwrap_or(now).max(now);
+        if table.len() >= self.buckets_max && !table.contains_key(&key) {
+            make_room(table, self.buckets_max / 2, now);
+        }
+        // One message empties no bucket for longer than it takes to fill it.
+        table.insert(key, full_at.plus(micros.min(TAKEN_MICROS_MAX)));
+    }
+
+    /// Records what was taken, for other instances. What exceeds the number of buckets is not recorded.
+    #[cfg(feature = "cluster")]
+    fn record(&self, key: &RateKey, change: impl FnOnce(&mut u64)) {
+        let Some(key) = key.shared() else { return };
+        let mut taken = self.taken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(taken) = &mut *taken
+            && (taken.len() < self.buckets_max || taken.contains_key(&key))
+        {
+            change(taken.entry(key).or_default());
+        }
     }
 
     /// A short key for an account, whose name may be as long as an email. The hash is seeded, so a client cannot find two
@@ -170,12 +253,16 @@ impl RateLimiter {
         if table.len() >= self.buckets_max && !table.contains_key(&key) {
             make_room(table, self.buckets_max / 2, now);
         }
+        #[cfg(feature = "cluster")]
+        self.record(&key, |micros| *micros += rate.micros_each);
         table.insert(key, after);
         Ok(quota)
     }
 
     /// Takes back one counted request.
     pub fn put_back(&self, key: &RateKey, rate: Rate, now: MonoTime) -> Quota {
+        #[cfg(feature = "cluster")]
+        self.record(key, |micros| *micros = micros.saturating_sub(rate.micros_each));
         let fill_micros = match self.tables()[key.kind()].get_mut(key) {
             Some(full_at) => {
                 full_at.0 = full_at.0.saturating_sub(rate.micros_each);
@@ -330,5 +417,40 @@ mod tests {
         let rate_limiter = RateLimiter::new(RATE_BUCKETS_MAX);
         assert_eq!(rate_limiter.account("Ann@Example.org"), rate_limiter.account("ann@example.ORG"));
         assert_ne!(rate_limiter.account("ann@example.org"), rate_limiter.account("ben@example.org"));
+    }
+
+    #[test]
+    fn a_divided_rate_allows_something() {
+        let rate = Rate { micros_each: 1000, burst: 10 };
+        assert_eq!(rate.divided(3), Rate { micros_each: 3000, burst: 3 });
+        assert_eq!(rate.divided(20), Rate { micros_each: 20_000, burst: 1 });
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn what_one_instance_takes_counts_at_another() {
+        let (here, there) = (RateLimiter::new(8), RateLimiter::new(8));
+        let (rate, now) = (Rate { micros_each: 1000, burst: 4 }, MonoTime(0));
+        let key = || RateKey::User(UserId::new_unchecked("u"));
+        assert!(here.take(key(), rate, now).is_ok());
+        assert_eq!(here.taken(true), [], "it was not told before");
+        assert!((0..2).all(|_| here.take(key(), rate, now).is_ok()));
+        here.put_back(&key(), rate, now);
+        assert!(here.take(key(), rate, now).is_ok());
+        assert!(here.take(RateKey::Login(7, "10.0.0.1".parse().unwrap()), rate, now).is_ok());
+        let taken = here.taken(true);
+        assert_eq!(taken, [(SharedRate::User(UserId::new_unchecked("u")), 2000)]);
+        taken.into_iter().for_each(|(key, micros)| there.taken_elsewhere(key, micros, now));
+        let left = (0..10).filter(|_| there.take(key(), rate, now).is_ok()).count();
+        assert_eq!(left, 2);
+        for n in 0..20 {
+            let _ = here.take(RateKey::User(UserId::new_unchecked(format!("{n}"))), rate, now);
+        }
+        assert_eq!(here.taken(false).len(), 8);
+        assert_eq!(here.taken(false), []);
+        for n in 0..20 {
+            there.taken_elsewhere(SharedRate::User(UserId::new_unchecked(format!("{n}"))), u64::MAX, now);
+        }
+        there.check_invariants();
     }
 }

@@ -6,9 +6,17 @@ use crate::api::StreamId;
 use crate::api::metrics::StreamsSurvey;
 use crate::auth::jwt::KeyId;
 use crate::base::time::{MonoTime, Now, WallTime};
+#[cfg(feature = "cluster")]
+use crate::domain::bus_message::InstanceName;
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::open_stream::OpenStream;
 use std::collections::HashMap;
+#[cfg(feature = "cluster")]
+use std::collections::HashSet;
+#[cfg(feature = "cluster")]
+use std::fmt;
+#[cfg(feature = "cluster")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -101,6 +109,17 @@ impl StreamStats {
     }
 }
 
+/// Lets other instances know of a change.
+#[cfg(feature = "cluster")]
+struct TellOthers(Box<dyn Fn() + Send + Sync>);
+
+#[cfg(feature = "cluster")]
+impl fmt::Debug for TellOthers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TellOthers")
+    }
+}
+
 /// The open streams of all shards, under one lock.
 #[derive(Debug, Default)]
 pub struct StreamRegistry {
@@ -108,14 +127,32 @@ pub struct StreamRegistry {
     position: AtomicU64,
     /// The number of other instances, which may have streams, too.
     others: AtomicUsize,
-    /// Whether the other instances can be asked.
+    /// Whether the other instances can be asked, and tell what they count.
     can_ask: AtomicBool,
+    #[cfg(feature = "cluster")]
+    tell: OnceLock<TellOthers>,
 }
 
 #[derive(Debug, Default)]
 struct StreamTables {
     streams: HashMap<StreamId, Arc<StreamStats>>,
     counts: HashMap<UserId, u32>,
+    /// The numbers of streams at other instances, as these have told them.
+    #[cfg(feature = "cluster")]
+    elsewhere: HashMap<InstanceName, HashMap<UserId, u32>>,
+    /// Users whose number of streams has changed since other instances were told.
+    #[cfg(feature = "cluster")]
+    changed: HashSet<UserId>,
+}
+
+impl StreamTables {
+    /// The number of a user's streams, as far as it is known.
+    fn count(&self, user: &UserId) -> u32 {
+        let own = self.counts.get(user).copied().unwrap_or(0);
+        #[cfg(feature = "cluster")]
+        let own = self.elsewhere.values().filter_map(|counts| counts.get(user)).fold(own, |sum, at| sum + at);
+        own
+    }
 }
 
 impl StreamRegistry {
@@ -169,13 +206,69 @@ impl StreamRegistry {
     /// Adds a stream, unless its user has `streams_max` already; returns whether it was added.
     pub fn insert(&self, id: StreamId, stats: Arc<StreamStats>, streams_max: Option<u32>) -> bool {
         let mut tables = self.tables();
-        let count = tables.counts.entry(stats.user.clone()).or_default();
-        if streams_max.is_some_and(|max| *count >= max) {
+        if streams_max.is_some_and(|max| tables.count(&stats.user) >= max) {
             return false;
         }
-        *count += 1;
+        *tables.counts.entry(stats.user.clone()).or_default() += 1;
+        self.changed(&mut tables, &stats.user);
         tables.streams.insert(id, stats);
         true
+    }
+
+    /// The number of a user's streams has changed.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_self, unused_variables))]
+    fn changed(&self, tables: &mut StreamTables, user: &UserId) {
+        #[cfg(feature = "cluster")]
+        if let Some(tell) = self.tell.get() {
+            tables.changed.insert(user.clone());
+            tell.0();
+        }
+    }
+
+    /// From now on, calls `tell` after each change that other instances must know.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn tell_by(&self, tell: impl Fn() + Send + Sync + 'static) {
+        // It is called once.
+        let _ = self.tell.set(TellOthers(Box::new(tell)));
+    }
+
+    /// The numbers of streams of all users that have any.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn counts(&self) -> Vec<(UserId, u32)> {
+        self.tables().counts.iter().map(|(user, count)| (user.clone(), *count)).collect()
+    }
+
+    /// The numbers of streams of the users for whom it has changed since this was called last.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn changed_counts(&self) -> Vec<(UserId, u32)> {
+        let mut tables = self.tables();
+        let count = |tables: &StreamTables, user: UserId| {
+            let count = tables.counts.get(&user).copied().unwrap_or(0);
+            (user, count)
+        };
+        std::mem::take(&mut tables.changed).into_iter().map(|user| count(&tables, user)).collect()
+    }
+
+    /// Takes the numbers of streams at another instance: of all users, or of some.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn set_counts_elsewhere(&self, instance: InstanceName, counts: Vec<(UserId, u32)>, are_all: bool) {
+        let mut tables = self.tables();
+        let known = tables.elsewhere.entry(instance).or_default();
+        if are_all {
+            known.clear();
+        }
+        for (user, count) in counts {
+            match count {
+                0 => known.remove(&user),
+                count => known.insert(user, count),
+            };
+        }
+    }
+
+    /// Forgets the numbers of streams at another instance.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn forget_instance(&self, instance: InstanceName) {
+        self.tables().elsewhere.remove(&instance);
     }
 
     /// Removes a stream.
@@ -188,6 +281,7 @@ impl StreamRegistry {
                 tables.counts.remove(&stats.user);
             }
         }
+        self.changed(&mut tables, &stats.user);
     }
 
     /// The stream with this id, if it is open.
@@ -261,6 +355,41 @@ mod tests {
         assert!(registry.insert(id(3), stats("u"), Some(2)));
         assert!(registry.insert(id(5), stats("u"), None));
         assert_eq!(registry.streams_of(&user("u")).len(), 3);
+        registry.check_invariants();
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn streams_at_other_instances_count() {
+        let registry = StreamRegistry::default();
+        let told = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&told);
+        registry.tell_by(move || counter.store(counter.load(Relaxed) + 1, Relaxed));
+        let id = |n| StreamId(uuid::Uuid::from_u128(n));
+        let now = Now { wall: WallTime(0), mono: MonoTime(0) };
+        let open = |n, name| {
+            let stats = Arc::new(StreamStats::new(user(name), now, WallTime(0), KeyId(0)));
+            registry.insert(id(n), stats, Some(3))
+        };
+        let other = |n| InstanceName(uuid::Uuid::from_u128(n));
+        assert!(open(1, "u") && open(2, "v"));
+        let mut counts = registry.changed_counts();
+        counts.sort();
+        assert_eq!(counts, [(user("u"), 1), (user("v"), 1)]);
+        assert_eq!((registry.changed_counts().len(), told.load(Relaxed)), (0, 2));
+        registry.set_counts_elsewhere(other(1), vec![(user("u"), 1), (user("w"), 9)], true);
+        registry.set_counts_elsewhere(other(2), vec![(user("u"), 1)], false);
+        assert!(!open(3, "u"), "one here and two elsewhere");
+        assert!(open(3, "v"));
+        registry.set_counts_elsewhere(other(1), vec![(user("u"), 0)], false);
+        assert!(open(4, "u") && !open(5, "u") && !open(5, "w"));
+        registry.forget_instance(other(2));
+        assert!(open(5, "u"));
+        registry.set_counts_elsewhere(other(1), Vec::new(), true);
+        assert!(open(6, "w"));
+        registry.remove(id(6));
+        assert!(registry.changed_counts().contains(&(user("w"), 0)));
+        assert_eq!(registry.counts().len(), 2);
         registry.check_invariants();
     }
 

@@ -6,12 +6,16 @@ use crate::common::metrics::Scrape;
 use crate::common::redis::TestRedis;
 use crate::common::{Options, Stream, User, eventually};
 use serde_json::json;
+use std::cell::Cell;
+use std::io::ErrorKind;
 
-/// Waits until all instances know how many there are, and use Redis.
+/// Waits until all three instances know each other, and each can ask the others.
 pub fn wait_until_acquainted(cluster: &Cluster) {
     wait_until_up(&cluster.addresses());
-    for instance in cluster.addresses() {
-        eventually("the instances know each other", || Scrape::at(instance).get("cortex_instances") == 3.0);
+    for instance in 0..3 {
+        let addr = cluster.instances[instance].addr;
+        eventually("the instances know each other", || Scrape::at(addr).get("cortex_instances") == 3.0);
+        eventually("an instance asks the others", || listed(&mut cluster.user(instance, "acquainted")).1);
     }
 }
 
@@ -58,7 +62,6 @@ fn streams_are_listed_and_renewed_at_any_instance() {
     cluster.resume(2);
     eventually("the list is complete again", || listed(&mut ann) == (all.clone(), true));
     // Without Redis, each instance has its own.
-    let mut redis = redis;
     redis.kill();
     wait_until_down(&cluster.addresses());
     eventually("the list is that of one instance", || {
@@ -67,4 +70,86 @@ fn streams_are_listed_and_renewed_at_any_instance() {
     ann.post(&format!("/output/streams/{}/renew", all[0]), json!({})).expect(200);
     let elsewhere = ann.post(&format!("/output/streams/{}/renew", all[1]), json!({})).expect(503);
     assert!(elsewhere.header("Retry-After").is_some());
+}
+
+/// Opens a stream of a user at an instance; `None` if the user has too many.
+#[track_caller]
+fn open(cluster: &Cluster, instance: usize, id: &str) -> Option<Stream> {
+    let user = cluster.user(instance, id);
+    match Stream::try_open_with(user.addr(), "", &[("Authorization", &format!("Bearer {}", user.token))]) {
+        Ok(stream) => Some(stream),
+        Err(error) if error.kind() == ErrorKind::QuotaExceeded => None,
+        Err(error) => panic!("no stream: {error}"),
+    }
+}
+
+/// Opens streams at the instances in turn until one is rejected, at most so many. Returns them.
+#[track_caller]
+fn open_until_rejected(cluster: &Cluster, id: &str, most: usize) -> Vec<Stream> {
+    (0..most).map_while(|number| open(cluster, number % 3, id)).collect()
+}
+
+#[test]
+fn streams_of_a_user_are_limited_over_all_instances() {
+    const MAX: usize = 6;
+    let redis = TestRedis::start();
+    let options = Options::new().set("MAX_STREAMS_PER_USER", MAX);
+    let cluster = Cluster::start_with_redis("stream_limit", &options, [redis.port(); 3]);
+    wait_until_acquainted(&cluster);
+    let mut streams = open_until_rejected(&cluster, "ann", 100);
+    // Streams that are opened at once at several instances may exceed the limit. These are opened one after the other.
+    eventually("the streams are counted at all instances", || open_until_rejected(&cluster, "ann", 1).is_empty());
+    assert!((MAX..=MAX + 2).contains(&streams.len()), "{} streams", streams.len());
+    assert_eq!(open_until_rejected(&cluster, "bob", 2).len(), 2, "others are not affected");
+    streams.truncate(MAX - 1);
+    eventually("there is room again", || open_until_rejected(&cluster, "ann", 1).len() == 1);
+    // Without Redis, each instance has the limit for itself.
+    redis.kill();
+    wait_until_down(&cluster.addresses());
+    drop(streams);
+    let mut alone: Vec<Stream> = Vec::new();
+    eventually("each instance counts its own", || {
+        alone.clear();
+        alone = open_until_rejected(&cluster, "ann", 3 * MAX);
+        alone.len() == 3 * MAX
+    });
+    // The instances count them together when Redis is back.
+    redis.start_again();
+    wait_until_acquainted(&cluster);
+    alone.truncate(MAX);
+    eventually("the streams are counted at all instances", || {
+        (0..3).all(|instance| open(&cluster, instance, "ann").is_none())
+    });
+}
+
+#[test]
+fn requests_of_a_user_are_limited_over_all_instances() {
+    const BURST: u64 = 30;
+    let redis = TestRedis::start();
+    let options = Options::new().set("RATE_LIMIT_PER_SECOND", 1).set("RATE_LIMIT_BURST", BURST);
+    let cluster = Cluster::start_with_redis("rate_limit", &options, [redis.port(); 3]);
+    wait_until_up(&cluster.addresses());
+    // What a user may still request at an instance, after one request.
+    let remaining = |instance: usize, id: &str| {
+        let field = cluster.user(instance, id).get("/output/streams").header("RateLimit").expect("a field").to_owned();
+        let (_, rest) = field.split_once(";r=").expect("what remains");
+        rest.split(';').next().and_then(|digits| digits.parse::<u64>().ok()).expect("a number")
+    };
+    // Each probe is another user, who has requested nothing.
+    let probes = Cell::new(0);
+    let part = |instance: usize| {
+        probes.set(probes.get() + 1);
+        remaining(instance, &format!("probe {}", probes.get())) + 1
+    };
+    eventually("each instance allows the whole rate", || (0..3).all(|instance| part(instance) == BURST));
+    // What is taken at one instance is taken at all.
+    for _ in 0..20 {
+        cluster.user(0, "ann").get("/output/streams").expect(200);
+    }
+    eventually("it is taken at the other instances", || (1..3).all(|instance| remaining(instance, "ann") < BURST - 15));
+    assert_eq!(part(1), BURST, "others are not affected");
+    // Without Redis, each instance has a third.
+    redis.kill();
+    wait_until_down(&cluster.addresses());
+    eventually("each instance has its part", || (0..3).all(|instance| part(instance) == BURST / 3));
 }
