@@ -256,9 +256,9 @@ pub(crate) const BUS_RETRY_MILLISECONDS: u64 = 250;
 /// Time between two messages of an instance with all that it counts for limits over all instances, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_COUNTS_MILLISECONDS: u64 = 30_000;
-/// How long other instances may take to answer a question on behalf of a client, in milliseconds.
+/// How long other instances may take to answer a query on behalf of a client, in milliseconds.
 #[cfg(feature = "cluster")]
-pub(crate) const BUS_QUESTION_MILLISECONDS: u64 = 300;
+pub(crate) const BUS_QUERY_MILLISECONDS: u64 = 300;
 /// How often an instance checks whether others have committed while the bus works, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const FOLLOW_WITH_BUS_MILLISECONDS: u64 = 250;

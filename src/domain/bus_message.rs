@@ -6,7 +6,7 @@ use crate::domain::commit::Committed;
 use crate::domain::event::Event;
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::live_answer::{AnswerPart, ShownText};
-use crate::domain::peer_query::{PeerAnswer, PeerQuestion};
+use crate::domain::peer_query::{PeerAnswer, PeerQueryKind};
 use crate::domain::started_answer::AnswerStarted;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,10 +35,10 @@ pub enum BusMessage {
     CountsWanted,
     /// What the sender counts for limits over all instances.
     Counts(PeerCounts),
-    /// A question, with a number of the sender's.
-    Question(u64, PeerQuestion),
-    /// The answer to a question with this number.
-    QuestionAnswered(u64, PeerAnswer),
+    /// A query, with a number of the sender's.
+    Query(u64, PeerQueryKind),
+    /// The answer to a query with this number.
+    QueryAnswered(u64, PeerAnswer),
 }
 
 /// What an instance counts.
@@ -118,7 +118,7 @@ impl BusMessage {
             BusMessage::Commit(notice) => notice.events.iter().map(|event| event.weight()).sum(),
             BusMessage::Text(part) => part.text.len(),
             BusMessage::Counts(counts) => 64 * (counts.streams.len() + counts.taken.len()),
-            BusMessage::QuestionAnswered(_, PeerAnswer::Streams(streams)) => size_of_val(&streams[..]),
+            BusMessage::QueryAnswered(_, PeerAnswer::Streams(streams)) => size_of_val(&streams[..]),
             _ => 0,
         }
     }

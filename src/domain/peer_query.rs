@@ -1,4 +1,4 @@
-//! Questions to all other instances, on behalf of a client.
+//! Queries to all other instances, on behalf of a client.
 
 use crate::base::time::WallTime;
 use crate::domain::command::ReplyTo;
@@ -6,21 +6,21 @@ use crate::domain::id::UserId;
 use crate::domain::open_stream::OpenStream;
 use uuid::Uuid;
 
-/// A question with the connection that waits for the response.
+/// A query with the connection that waits for the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerQuery {
     /// The recipient of the response.
     pub reply_to: ReplyTo,
-    /// The question.
-    pub question: PeerQuestion,
+    /// The request and its parameters.
+    pub kind: PeerQueryKind,
 }
 
-/// A question.
+/// A request that needs the other instances, with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PeerQuestion {
-    /// Which streams does a user have?
+pub enum PeerQueryKind {
+    /// The streams of a user.
     ListStreams(UserId),
-    /// Does a user have this stream? If so, let it end when this token expires, unless it ends later.
+    /// Whether a user has this stream. It then ends when this token expires, unless it ends later.
     RenewStream {
         /// The user.
         user: UserId,

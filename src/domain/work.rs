@@ -24,7 +24,7 @@ pub enum Work {
         /// The conversation.
         conversation_id: ConversationId,
     },
-    /// A question to other instances.
+    /// A query to other instances.
     #[cfg(feature = "cluster")]
     AskPeers(PeerQuery),
     /// A request whose answer is passed on, for the responders. Its pipe has everything that follows.

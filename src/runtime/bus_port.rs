@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits. A message for which there is no room is dropped: others then read what they lack from the database.
 
-use crate::base::limits::{BUS_QUESTION_MILLISECONDS, BUS_QUEUE_BYTES_MAX};
+use crate::base::limits::{BUS_QUERY_MILLISECONDS, BUS_QUEUE_BYTES_MAX};
 use crate::base::metrics;
 use crate::base::random::fill_secret;
 use crate::domain::bus_message::{BusMessage, InstanceName};
@@ -13,8 +13,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How long other instances may take to answer a question.
-const QUESTION_TIME: Duration = Duration::from_millis(BUS_QUESTION_MILLISECONDS);
+/// How long other instances may take to answer a query.
+const QUERY_TIME: Duration = Duration::from_millis(BUS_QUERY_MILLISECONDS);
 
 /// A message and the instance that it is for; all others if none.
 pub(crate) type Addressed = (Option<InstanceName>, BusMessage);
@@ -44,14 +44,14 @@ struct MessageQueue {
     has_ended: bool,
     /// Something has changed that others must know, without a message.
     is_woken: bool,
-    /// Questions that wait for answers, by their numbers. There are no more than connections, each of which waits for one response.
-    questions: BTreeMap<u64, OpenQuestion>,
-    next_question: u64,
+    /// Queries that wait for answers, by their numbers. There are no more than connections, each of which waits for one response.
+    queries: BTreeMap<u64, OpenPeerQuery>,
+    next_query: u64,
 }
 
-/// A question that waits for answers.
+/// A query that waits for answers.
 #[derive(Debug)]
-struct OpenQuestion {
+struct OpenPeerQuery {
     asked_at: Instant,
     /// The number of instances that have not answered.
     left: usize,
@@ -99,37 +99,37 @@ impl BusPort {
     /// Asks all other instances. The answers come from `answered` or `late_responses`.
     pub(crate) fn ask(&self, query: PeerQuery) {
         let mut queue = self.queue();
-        let number = queue.next_question;
-        queue.next_question += 1;
+        let number = queue.next_query;
+        queue.next_query += 1;
         let response = PeerResponse { to: query.reply_to, answers: Vec::new(), is_complete: false };
         let left = self.others.load(Relaxed);
-        queue.questions.insert(number, OpenQuestion { asked_at: Instant::now(), left, response });
+        queue.queries.insert(number, OpenPeerQuery { asked_at: Instant::now(), left, response });
         drop(queue);
-        self.push((None, BusMessage::Question(number, query.question)));
+        self.push((None, BusMessage::Query(number, query.kind)));
     }
 
     /// Takes an answer. Returns the response if it is complete.
     pub(crate) fn answered(&self, number: u64, answer: PeerAnswer) -> Option<PeerResponse> {
         let mut queue = self.queue();
-        let question = queue.questions.get_mut(&number)?;
+        let query = queue.queries.get_mut(&number)?;
         // No other instance has the stream.
         let is_decided = matches!(answer, PeerAnswer::Renewed(Some(_)));
-        question.response.answers.push(answer);
-        question.left = question.left.saturating_sub(1);
-        if question.left > 0 && !is_decided {
+        query.response.answers.push(answer);
+        query.left = query.left.saturating_sub(1);
+        if query.left > 0 && !is_decided {
             return None;
         }
-        let mut response = queue.questions.remove(&number)?.response;
+        let mut response = queue.queries.remove(&number)?.response;
         response.is_complete = true;
         Some(response)
     }
 
-    /// The responses to questions whose time is over.
+    /// The responses to queries whose time is over.
     pub(crate) fn late_responses(&self) -> Vec<PeerResponse> {
         let mut queue = self.queue();
         let mut responses = Vec::new();
-        while let Some(first) = queue.questions.first_entry()
-            && first.get().asked_at.elapsed() >= QUESTION_TIME
+        while let Some(first) = queue.queries.first_entry()
+            && first.get().asked_at.elapsed() >= QUERY_TIME
         {
             responses.push(first.remove().response);
         }
@@ -149,15 +149,14 @@ impl BusPort {
         self.is_filled.notify_one();
     }
 
-    /// Waits for messages, at most `pause` and until the time of a question is over, and takes all; `None` after the last.
+    /// Waits for messages, at most `pause` and until the time of a query is over, and takes all; `None` after the last.
     pub(crate) fn take(&self, pause: Duration) -> Option<VecDeque<Addressed>> {
         let mut queue = self.queue();
         let began = Instant::now();
         while queue.messages.is_empty() && !queue.has_ended && !queue.is_woken {
-            let of_question = queue.questions.first_key_value();
-            let left_of_question =
-                of_question.map(|(_, question)| QUESTION_TIME.saturating_sub(question.asked_at.elapsed()));
-            let left = pause.saturating_sub(began.elapsed()).min(left_of_question.unwrap_or(Duration::MAX));
+            let of_query = queue.queries.first_key_value();
+            let left_of_query = of_query.map(|(_, query)| QUERY_TIME.saturating_sub(query.asked_at.elapsed()));
+            let left = pause.saturating_sub(began.elapsed()).min(left_of_query.unwrap_or(Duration::MAX));
             if left.is_zero() {
                 break;
             }
@@ -219,7 +218,7 @@ mod tests {
     use crate::domain::command::ReplyTo;
     use crate::domain::id::{MessageId, UserId};
     use crate::domain::live_answer::{AnswerPart, AnswerTextKind};
-    use crate::domain::peer_query::PeerQuestion;
+    use crate::domain::peer_query::PeerQueryKind;
 
     fn text(bytes: usize) -> BusMessage {
         BusMessage::Text(AnswerPart {
@@ -263,7 +262,7 @@ mod tests {
         port.set_known(2, 1);
         let query = |slot| PeerQuery {
             reply_to: ReplyTo { shard: 0, slot, generation: 0 },
-            question: PeerQuestion::ListStreams(UserId::new_unchecked("u")),
+            kind: PeerQueryKind::ListStreams(UserId::new_unchecked("u")),
         };
         (0..3).for_each(|slot| port.ask(query(slot)));
         let streams = || PeerAnswer::Streams(Vec::new());

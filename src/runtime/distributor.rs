@@ -22,7 +22,7 @@ use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, ShownText};
 #[cfg(feature = "cluster")]
-use crate::domain::peer_query::{PeerAnswer, PeerQuestion, PeerResponse};
+use crate::domain::peer_query::{PeerAnswer, PeerQueryKind, PeerResponse};
 #[cfg(feature = "cluster")]
 use crate::domain::slice::JournalSlice;
 #[cfg(feature = "cluster")]
@@ -218,13 +218,13 @@ impl Distributor {
         }
     }
 
-    /// The answer of this instance to a question of another one.
+    /// The answer of this instance to a query of another one.
     #[cfg(feature = "cluster")]
-    pub(crate) fn answer_question(&self, question: &PeerQuestion) -> PeerAnswer {
+    pub(crate) fn answer_query(&self, query: &PeerQueryKind) -> PeerAnswer {
         let streams = &self.shared.streams;
-        match question {
-            PeerQuestion::ListStreams(user) => PeerAnswer::Streams(streams.list(user)),
-            PeerQuestion::RenewStream { user, stream, expires_at, key } => {
+        match query {
+            PeerQueryKind::ListStreams(user) => PeerAnswer::Streams(streams.list(user)),
+            PeerQueryKind::RenewStream { user, stream, expires_at, key } => {
                 PeerAnswer::Renewed(streams.renew(StreamId(*stream), user, *expires_at, KeyId(*key)))
             }
         }

@@ -27,7 +27,7 @@ pub enum ShardMessage {
     PasswordResponse(PasswordResponse),
     /// The result of a command that no commit carries.
     CommandResult(CommandResult),
-    /// Other instances have answered a question of this shard, or did not in time.
+    /// Other instances have answered a query of this shard, or did not in time.
     #[cfg(feature = "cluster")]
     PeerResponse(PeerResponse),
     /// Text was appended to an answer.

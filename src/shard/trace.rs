@@ -78,7 +78,7 @@ impl Display for TracedOutput<'_> {
                         write!(f, "cancel_answer {to} conversation={conversation_id}")
                     }
                     #[cfg(feature = "cluster")]
-                    Work::AskPeers(query) => write!(f, "ask_peers {to} {:?}", query.question),
+                    Work::AskPeers(query) => write!(f, "ask_peers {to} {:?}", query.kind),
                     Work::Pass(_) => write!(f, "pass {to}"),
                     Work::ControlPassing { control, .. } => write!(f, "control_passing {to} {control:?}"),
                 }

@@ -12,7 +12,7 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, LiveAnswer, ShownText};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::open_stream::OpenStream;
-use crate::domain::peer_query::{PeerAnswer, PeerQuestion};
+use crate::domain::peer_query::{PeerAnswer, PeerQueryKind};
 use crate::domain::started_answer::AnswerStarted;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -126,13 +126,13 @@ enum RateJson<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct ListStreamsJson<'a> {
-    question: u64,
+    query: u64,
     user: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StreamsJson {
-    question: u64,
+    query: u64,
     streams: Vec<StreamJson>,
 }
 
@@ -147,7 +147,7 @@ struct StreamJson {
 
 #[derive(Serialize, Deserialize)]
 struct RenewStreamJson<'a> {
-    question: u64,
+    query: u64,
     user: Cow<'a, str>,
     stream: u128,
     expires_at: i64,
@@ -156,7 +156,7 @@ struct RenewStreamJson<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct RenewedJson {
-    question: u64,
+    query: u64,
     ends_at: Option<i64>,
 }
 
@@ -296,24 +296,24 @@ impl<'a> MessageJson<'a> {
             BusMessage::Answer(started) => json.answer = Some(AnswerJson::of(started)),
             BusMessage::CountsWanted => json.counts_wanted = Some(EmptyJson {}),
             BusMessage::Counts(counts) => json.counts = Some(CountsJson::of(counts)),
-            BusMessage::Question(question, PeerQuestion::ListStreams(user)) => {
-                json.list_streams = Some(ListStreamsJson { question: *question, user: user.as_str().into() });
+            BusMessage::Query(query, PeerQueryKind::ListStreams(user)) => {
+                json.list_streams = Some(ListStreamsJson { query: *query, user: user.as_str().into() });
             }
-            BusMessage::Question(question, PeerQuestion::RenewStream { user, stream, expires_at, key }) => {
+            BusMessage::Query(query, PeerQueryKind::RenewStream { user, stream, expires_at, key }) => {
                 json.renew_stream = Some(RenewStreamJson {
-                    question: *question,
+                    query: *query,
                     user: user.as_str().into(),
                     stream: stream.as_u128(),
                     expires_at: expires_at.0,
                     key: *key,
                 });
             }
-            BusMessage::QuestionAnswered(question, PeerAnswer::Streams(streams)) => {
+            BusMessage::QueryAnswered(query, PeerAnswer::Streams(streams)) => {
                 let streams = streams.iter().map(StreamJson::of).collect();
-                json.streams = Some(StreamsJson { question: *question, streams });
+                json.streams = Some(StreamsJson { query: *query, streams });
             }
-            BusMessage::QuestionAnswered(question, PeerAnswer::Renewed(ends_at)) => {
-                json.renewed = Some(RenewedJson { question: *question, ends_at: ends_at.map(|at| at.0) });
+            BusMessage::QueryAnswered(query, PeerAnswer::Renewed(ends_at)) => {
+                json.renewed = Some(RenewedJson { query: *query, ends_at: ends_at.map(|at| at.0) });
             }
         }
         json
@@ -345,25 +345,25 @@ impl<'a> MessageJson<'a> {
                 known: request.known.map(|(bytes, reasoning_bytes)| ShownText { bytes, reasoning_bytes }),
             })
         });
-        let listed = self.list_streams.map(|asked| {
-            BusMessage::Question(asked.question, PeerQuestion::ListStreams(UserId::new_unchecked(asked.user)))
-        });
+        let listed = self
+            .list_streams
+            .map(|asked| BusMessage::Query(asked.query, PeerQueryKind::ListStreams(UserId::new_unchecked(asked.user))));
         let renewed = self.renew_stream.map(|asked| {
-            let question = PeerQuestion::RenewStream {
+            let query = PeerQueryKind::RenewStream {
                 user: UserId::new_unchecked(asked.user),
                 stream: Uuid::from_u128(asked.stream),
                 expires_at: WallTime(asked.expires_at),
                 key: asked.key,
             };
-            BusMessage::Question(asked.question, question)
+            BusMessage::Query(asked.query, query)
         });
         let streams = self.streams.map(|answer| {
             let streams = answer.streams.into_iter().map(StreamJson::read).collect();
-            BusMessage::QuestionAnswered(answer.question, PeerAnswer::Streams(streams))
+            BusMessage::QueryAnswered(answer.query, PeerAnswer::Streams(streams))
         });
-        let ends = self.renewed.map(|answer| {
-            BusMessage::QuestionAnswered(answer.question, PeerAnswer::Renewed(answer.ends_at.map(WallTime)))
-        });
+        let ends = self
+            .renewed
+            .map(|answer| BusMessage::QueryAnswered(answer.query, PeerAnswer::Renewed(answer.ends_at.map(WallTime))));
         Ok(part
             .or(wanted)
             .or(self.counts.map(|counts| BusMessage::Counts(counts.read())))
@@ -631,7 +631,7 @@ mod tests {
             actor: user("u\u{e9}"),
             correlation_id: "c".into(),
             workspace_id: WorkspaceId(id(4)),
-            conversation_id: (number % 2 == 0).then(|| ConversationId(id(2))),
+            conversation_id: number.is_multiple_of(2).then(|| ConversationId(id(2))),
             recipients: [user("a"), user("b")].into(),
             body,
         })
@@ -713,12 +713,12 @@ mod tests {
                     (SharedRate::LoginAddress("2001:db8::".parse().unwrap()), 2),
                 ],
             }),
-            BusMessage::Question(1, PeerQuestion::ListStreams(user("a"))),
-            BusMessage::Question(
+            BusMessage::Query(1, PeerQueryKind::ListStreams(user("a"))),
+            BusMessage::Query(
                 u64::MAX,
-                PeerQuestion::RenewStream { user: user("a"), stream: id(6), expires_at: WallTime(5), key: u64::MAX },
+                PeerQueryKind::RenewStream { user: user("a"), stream: id(6), expires_at: WallTime(5), key: u64::MAX },
             ),
-            BusMessage::QuestionAnswered(
+            BusMessage::QueryAnswered(
                 1,
                 PeerAnswer::Streams(vec![OpenStream {
                     id: id(6),
@@ -728,8 +728,8 @@ mod tests {
                     bytes_behind: 2,
                 }]),
             ),
-            BusMessage::QuestionAnswered(2, PeerAnswer::Renewed(Some(WallTime(5)))),
-            BusMessage::QuestionAnswered(3, PeerAnswer::Renewed(None)),
+            BusMessage::QueryAnswered(2, PeerAnswer::Renewed(Some(WallTime(5)))),
+            BusMessage::QueryAnswered(3, PeerAnswer::Renewed(None)),
         ];
         let batch = BusBatch { from: InstanceName(id(0)), timeline: 2, messages };
         let read = BusBatch::decode(&batch.encode()).unwrap().unwrap();

@@ -24,7 +24,7 @@ pub(crate) fn publish(port: &BusPort, address: &BusAddress, distributor: &Distri
     while let Some(mut messages) = port.take(BEAT) {
         port.late_responses().into_iter().for_each(|response| distributor.peers_answered(response));
         messages.extend(distributor.changed_counts().map(|counts| (None, counts)));
-        // What was lost is told again.
+        // Those that were lost are sent again.
         if all_counted_at.elapsed() > ALL_COUNTS {
             all_counted_at = Instant::now();
             messages.push_back((None, distributor.counts()));
@@ -51,7 +51,9 @@ fn payloads(port: &BusPort, mut messages: VecDeque<Addressed>) -> Vec<(String, V
     let mut payloads = Vec::new();
     while let Some((to, message)) = messages.pop_front() {
         let mut batch = BusBatch { from: port.name, timeline: port.timeline(), messages: vec![message] };
-        while let Some((_, message)) = messages.pop_front_if(|(next, _)| *next == to) {
+        while messages.front().is_some_and(|(next, _)| *next == to)
+            && let Some((_, message)) = messages.pop_front()
+        {
             batch.messages.push(message);
         }
         payloads.push((port.channel(to), batch.encode()));

@@ -131,11 +131,11 @@ impl Receiver<'_> {
             BusMessage::Counts(counts) => {
                 self.distributor.counts_received(from, counts, self.clock.now().mono);
             }
-            BusMessage::Question(number, question) => {
-                let answer = self.distributor.answer_question(&question);
-                self.port.send_to(from, BusMessage::QuestionAnswered(number, answer));
+            BusMessage::Query(number, query) => {
+                let answer = self.distributor.answer_query(&query);
+                self.port.send_to(from, BusMessage::QueryAnswered(number, answer));
             }
-            BusMessage::QuestionAnswered(number, answer) => {
+            BusMessage::QueryAnswered(number, answer) => {
                 if let Some(response) = self.port.answered(number, answer) {
                     self.distributor.peers_answered(response);
                 }

@@ -15,7 +15,7 @@ use crate::domain::command::{CommandKind, ConversationRef, ReplyTo};
 use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::password::{PasswordOutcome, PasswordResponse};
 #[cfg(feature = "cluster")]
-use crate::domain::peer_query::{PeerAnswer, PeerQuestion, PeerResponse};
+use crate::domain::peer_query::{PeerAnswer, PeerQueryKind, PeerResponse};
 use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::domain::work::Work;
@@ -147,18 +147,18 @@ impl Shard {
     pub(in crate::shard) fn peers_answered(&mut self, response: PeerResponse, now: Now) {
         let PeerResponse { to, answers, is_complete } = response;
         let Some(pending) = self.take_pending(to) else { return };
-        let Continuation::AskedPeers(question) = &pending.continuation else {
-            unreachable!("no other request asks other instances")
+        let Continuation::AskedPeers(kind) = &pending.continuation else {
+            unreachable!("only these requests ask other instances")
         };
-        let response = match question {
-            PeerQuestion::ListStreams(user) => {
+        let response = match kind {
+            PeerQueryKind::ListStreams(user) => {
                 let streams = answers.into_iter().flat_map(|answer| match answer {
                     PeerAnswer::Streams(streams) => streams,
                     PeerAnswer::Renewed(_) => Vec::new(),
                 });
                 self.list_streams(user, streams.collect(), is_complete)
             }
-            PeerQuestion::RenewStream { stream, .. } => {
+            PeerQueryKind::RenewStream { stream, .. } => {
                 let ends_at = answers.into_iter().find_map(|answer| match answer {
                     PeerAnswer::Renewed(ends_at) => ends_at,
                     PeerAnswer::Streams(_) => None,

@@ -13,7 +13,7 @@ use crate::domain::id::UserId;
 use crate::domain::open_stream::OpenStream;
 use crate::domain::password::{PasswordCheck, PasswordJob};
 #[cfg(feature = "cluster")]
-use crate::domain::peer_query::{PeerQuery, PeerQuestion};
+use crate::domain::peer_query::{PeerQuery, PeerQueryKind};
 use crate::domain::query::{Query, QueryKind, StreamFilter};
 use crate::domain::work::Work;
 use crate::shard::shared::rate_limiter::RateKey;
@@ -104,8 +104,8 @@ impl Shard {
                 };
                 #[cfg(feature = "cluster")]
                 if self.shared.streams.can_ask_others() {
-                    let question = PeerQuestion::ListStreams(caller.actor.id.clone());
-                    return self.ask_peers(slot, request_context, admitted, question, now);
+                    let kind = PeerQueryKind::ListStreams(caller.actor.id.clone());
+                    return self.ask_peers(slot, request_context, admitted, kind, now);
                 }
                 let response = self.list_streams(&caller.actor.id, Vec::new(), self.shared.streams.others() == 0);
                 self.respond(slot, &request_context, response, now);
@@ -132,13 +132,13 @@ impl Shard {
                 let ends_at = self.shared.streams.renew(id, &caller.actor.id, caller.expires_at, caller.key);
                 #[cfg(feature = "cluster")]
                 if ends_at.is_none() && self.shared.streams.can_ask_others() {
-                    let question = PeerQuestion::RenewStream {
+                    let kind = PeerQueryKind::RenewStream {
                         user: caller.actor.id.clone(),
                         stream: id.0,
                         expires_at: caller.expires_at,
                         key: caller.key.0,
                     };
-                    return self.ask_peers(slot, request_context, admitted, question, now);
+                    return self.ask_peers(slot, request_context, admitted, kind, now);
                 }
                 let response = renewed(id.0, ends_at, self.shared.streams.others() == 0, now);
                 self.respond(slot, &request_context, response, now);
@@ -153,12 +153,12 @@ impl Shard {
         slot: u32,
         request_context: RequestContext<'_>,
         admitted: AdmittedRequest<'_>,
-        question: PeerQuestion,
+        kind: PeerQueryKind,
         now: Now,
     ) {
-        let continuation = Continuation::AskedPeers(question.clone());
+        let continuation = Continuation::AskedPeers(kind.clone());
         let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, continuation);
-        self.wait(slot, pending, Work::AskPeers(PeerQuery { reply_to: self.reply_to(slot), question }), now);
+        self.wait(slot, pending, Work::AskPeers(PeerQuery { reply_to: self.reply_to(slot), kind }), now);
     }
 
     /// Hands a command to the writer.

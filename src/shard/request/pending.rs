@@ -6,7 +6,7 @@ use crate::api::{AnswerSubscription, Caller, CompletionView, PassingDraft, Subsc
 use crate::domain::holder::Holder;
 use crate::domain::id::MessageId;
 #[cfg(feature = "cluster")]
-use crate::domain::peer_query::PeerQuestion;
+use crate::domain::peer_query::PeerQueryKind;
 use crate::http1::body::{BodyError, BodyProgress, BodyReader};
 use std::net::IpAddr;
 
@@ -108,7 +108,7 @@ pub(in crate::shard) enum Continuation {
     CancelAnswer,
     /// The answers of other instances complete the response.
     #[cfg(feature = "cluster")]
-    AskedPeers(PeerQuestion),
+    AskedPeers(PeerQueryKind),
     /// The response reports the service's health, after `HEALTH_TIMEOUT_MILLISECONDS` without a result.
     Health,
 }
