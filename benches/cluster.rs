@@ -1,7 +1,7 @@
 //! Several instances over one PostgreSQL server: durable `POST /input` of 64 connections to each of one, two and three instances,
-//! beside one process with SQLite, and the time from the response at one instance to the event at another.
+//! with and without Redis, beside one process with SQLite, and the time from the response at one instance to the event at another.
 //!
-//! It starts a PostgreSQL server of its own, with `fsync`. Instances, server and load share all cores. `BENCH_SECONDS` is the
+//! It starts servers of its own, PostgreSQL with `fsync`. Instances, servers and load share all cores. `BENCH_SECONDS` is the
 //! duration of each row (5).
 
 #[path = "loopback/load.rs"]
@@ -14,8 +14,8 @@ use load::{Load, Scenario};
 use postgres::TestServer;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::process::ExitCode;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::histogram::Histogram;
@@ -42,20 +42,75 @@ fn run() -> Result<(), String> {
         postgres.run(&format!("ALTER SYSTEM SET {setting} = on"), "postgres");
     }
     postgres.run("SELECT pg_reload_conf()", "postgres");
-    println!("{:<34}{:>12}{:>13}{:>10}{:>10}", "", "connections", "requests/s", "p50 ms", "p99 ms");
+    println!("{:<46}{:>12}{:>13}{:>10}{:>10}", "", "connections", "requests/s", "p50 ms", "p99 ms");
     measure_posts("one process, SQLite", &[Server::start(None, &[])?], duration)?;
+    let redis = Redis::start()?;
     for count in 1..=INSTANCES_MAX {
-        let instances = start_instances(&postgres, &format!("posts{count}"), count)?;
-        measure_posts(&format!("{count} of {INSTANCES_MAX} instances, PostgreSQL"), &instances, duration)?;
+        for (with, redis) in [("", None), (" and Redis", Some(&redis))] {
+            let instances = start_instances(&postgres, redis, &format!("posts{count}_{}", redis.is_some()), count)?;
+            measure_posts(&format!("{count} of {INSTANCES_MAX} instances, PostgreSQL{with}"), &instances, duration)?;
+        }
     }
-    let instances = start_instances(&postgres, "latency", 2)?;
-    measure_latency(&instances[0], &instances[1], duration)
+    for (with, redis) in [("without", None), ("with", Some(&redis))] {
+        let instances = start_instances(&postgres, redis, &format!("latency_{with}"), 2)?;
+        measure_latency(&format!("{with} Redis"), &instances[0], &instances[1], duration)?;
+    }
+    Ok(())
 }
 
-fn start_instances(postgres: &TestServer, name: &str, count: usize) -> Result<Vec<Server>, String> {
+/// A Redis server without persistence, which ends with the value.
+struct Redis {
+    port: u16,
+    process: Child,
+}
+
+impl Redis {
+    fn start() -> Result<Redis, String> {
+        let failed = |error: std::io::Error| format!("redis-server: {error}");
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        drop(listener);
+        let port_text = port.to_string();
+        let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let process = Command::new("redis-server")
+            .args(arguments)
+            .current_dir(std::env::temp_dir())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let redis = Redis { port, process };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(redis)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start_instances(
+    postgres: &TestServer,
+    redis: Option<&Redis>,
+    name: &str,
+    count: usize,
+) -> Result<Vec<Server>, String> {
     postgres.create_database(name);
     let address = postgres.address(name);
-    (0..count).map(|_| Server::start(None, &[("DATABASE_URL", &address)])).collect()
+    let redis = redis.map(Redis::url).unwrap_or_default();
+    let instances: Result<Vec<Server>, String> =
+        (0..count).map(|_| Server::start(None, &[("DATABASE_URL", &address), ("REDIS_URL", &redis)])).collect();
+    // The instances find each other.
+    thread::sleep(WARM_UP);
+    instances
 }
 
 /// Measures posts to all instances at the same time.
@@ -79,7 +134,7 @@ fn measure_posts(name: &str, instances: &[Server], duration: Duration) -> Result
     let rate: f64 = measured.iter().map(|one| one.requests_per_second()).sum();
     let slowest = |quantile| measured.iter().map(|one| one.latency.quantile(quantile)).max().unwrap_or(0) as f64 / 1e6;
     let connections = CONNECTIONS * instances.len();
-    println!("{name:<34}{connections:>12}{rate:>13.0}{:>10.1}{:>10.1}", slowest(0.5), slowest(0.99));
+    println!("{name:<46}{connections:>12}{rate:>13.0}{:>10.1}{:>10.1}", slowest(0.5), slowest(0.99));
     Ok(())
 }
 
@@ -96,7 +151,7 @@ fn post_input(server: &Server, content: &str) -> Scenario {
 }
 
 /// Measures the time from the response of `from` to the event in a stream of `to`.
-fn measure_latency(from: &Server, to: &Server, duration: Duration) -> Result<(), String> {
+fn measure_latency(name: &str, from: &Server, to: &Server, duration: Duration) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("latency: {error}");
     let mut stream = http::open_stream(to.address, &to.token)?;
     let count = (duration.as_secs_f64() / MESSAGE_PAUSE.as_secs_f64()) as usize;
@@ -137,7 +192,7 @@ fn measure_latency(from: &Server, to: &Server, duration: Duration) -> Result<(),
     }
     let quantile = |fraction| times.quantile(fraction) as f64 / 1e6;
     println!(
-        "from the response at one instance to the event at another, 20 messages/s: p50 {:.1} ms, p99 {:.1} ms",
+        "from the response at one instance to the event at another, 20 messages/s, {name}: p50 {:.1} ms, p99 {:.1} ms",
         quantile(0.5),
         quantile(0.99)
     );
