@@ -24,7 +24,7 @@ pub use crate::domain::answer_job::{
 pub use crate::domain::answer_page::{AnswerPage, EndedText};
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 #[cfg(feature = "cluster")]
-pub use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, TextRequest};
+pub use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
 pub use crate::domain::completion_error::CompletionError;
@@ -35,9 +35,9 @@ pub use crate::domain::id::{
     ConversationId, EventNumber, InstanceId, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId,
 };
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
-#[cfg(feature = "cluster")]
-pub use crate::domain::live_answer::AnswerPart;
 pub use crate::domain::live_answer::{AnswerDelta, AnswerTextKind, LiveAnswer};
+#[cfg(feature = "cluster")]
+pub use crate::domain::live_answer::{AnswerPart, TextRequest};
 pub use crate::domain::model::{
     AnswerSummary, Content, Conversation, Message, Metadata, Role, Status, StoredPhase, Topic, UserProfile, Workspace,
     WorkspaceDescription, WorkspaceName,

@@ -244,6 +244,9 @@ pub(crate) const MERGE_RECENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most bytes of messages to other instances that wait; above it they are dropped.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of the texts of running answers that other instances have sent; above it they do not grow.
+#[cfg(feature = "cluster")]
+pub(crate) const RECEIVED_TEXTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest time between two messages of an instance on the bus, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_BEAT_MILLISECONDS: u64 = 250;

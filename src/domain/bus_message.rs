@@ -4,8 +4,8 @@
 use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::commit::Committed;
 use crate::domain::event::Event;
-use crate::domain::id::{EventNumber, MessageId, UserId};
-use crate::domain::live_answer::{AnswerPart, ShownText};
+use crate::domain::id::{EventNumber, UserId};
+use crate::domain::live_answer::{AnswerPart, TextRequest};
 use crate::domain::peer_query::{PeerAnswer, PeerQueryKind};
 use crate::domain::started_answer::AnswerStarted;
 use std::net::IpAddr;
@@ -99,15 +99,6 @@ impl From<CommitNotice> for Committed {
         let CommitNotice { before, through, events, started, queued } = notice;
         Committed { events, started, queued, ..Committed::empty(before, through) }
     }
-}
-
-/// A request for the parts of an answer that were shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextRequest {
-    /// The answer's message.
-    pub message_id: MessageId,
-    /// What the requester has of it; `None` if it does not know the answer.
-    pub known: Option<ShownText>,
 }
 
 impl BusMessage {

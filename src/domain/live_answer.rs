@@ -60,6 +60,16 @@ pub struct AnswerPart {
     pub text: Box<str>,
 }
 
+/// A request to another instance for the parts of an answer that were shown.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextRequest {
+    /// The answer's message.
+    pub message_id: MessageId,
+    /// What the requester has of it; `None` if it does not know the answer.
+    pub known: Option<ShownText>,
+}
+
 /// The state of a running answer at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSnapshot {

@@ -16,11 +16,11 @@ use crate::base::time::MonoTime;
 #[cfg(feature = "cluster")]
 use crate::domain::answer_status_change::AnswerStatusChange;
 #[cfg(feature = "cluster")]
-use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts, TextRequest};
+use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts};
 use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
 #[cfg(feature = "cluster")]
-use crate::domain::live_answer::{AnswerPart, AnswerTextKind, ShownText};
+use crate::domain::live_answer::{AnswerPart, AnswerTextKind, ShownText, TextRequest};
 #[cfg(feature = "cluster")]
 use crate::domain::peer_query::{PeerAnswer, PeerQueryKind, PeerResponse};
 #[cfg(feature = "cluster")]
@@ -106,6 +106,9 @@ impl Distributor {
     #[cfg(feature = "cluster")]
     pub(crate) fn slice_read(&self, slice: JournalSlice) {
         let DistributorState { merger, live_answers, .. } = &mut *self.state();
+        if slice.has_gap {
+            live_answers.end_others();
+        }
         merger.slice(slice, |commit| self.send(live_answers, commit));
     }
 
@@ -151,7 +154,13 @@ impl Distributor {
 
     /// Distributes a commit of another instance.
     #[cfg(feature = "cluster")]
-    pub(crate) fn noticed(&self, notice: CommitNotice) {
+    pub(crate) fn noticed(&self, mut notice: CommitNotice) {
+        if !notice.started.is_empty() {
+            // A notice that comes twice does not begin a text again.
+            let state = self.state();
+            let is_new = |started: &&AnswerStarted| state.live_answers.get(started.message_id).is_none();
+            notice.started = notice.started.iter().filter(is_new).cloned().collect();
+        }
         self.merge(notice.into());
     }
 
@@ -171,19 +180,15 @@ impl Distributor {
     /// Adds a part to an answer of another instance, and passes it on. Returns what is missing before it, if anything is.
     #[cfg(feature = "cluster")]
     pub(crate) fn text_received(&self, part: &AnswerPart) -> Option<TextRequest> {
-        let state = self.state();
-        let message_id = part.message_id;
-        let Some(started) = state.live_answers.get(message_id) else {
-            return Some(TextRequest { message_id, known: None });
-        };
-        match started.live.receive(part) {
+        let mut state = self.state();
+        match state.live_answers.receive(part) {
             Ok(delta) => {
                 if let Some(delta) = delta {
                     self.replies.broadcast(|| ShardMessage::Delta(delta));
                 }
                 None
             }
-            Err(known) => Some(TextRequest { message_id, known: Some(known) }),
+            Err(request) => Some(request),
         }
     }
 

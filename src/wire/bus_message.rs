@@ -6,10 +6,10 @@
 use crate::base::time::WallTime;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
-use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts, SharedRate, TextRequest};
+use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts, SharedRate};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
-use crate::domain::live_answer::{AnswerPart, AnswerTextKind, LiveAnswer, ShownText};
+use crate::domain::live_answer::{AnswerPart, AnswerTextKind, LiveAnswer, ShownText, TextRequest};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::open_stream::OpenStream;
 use crate::domain::peer_query::{PeerAnswer, PeerQueryKind};

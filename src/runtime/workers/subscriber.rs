@@ -3,8 +3,9 @@
 use crate::base::limits::{BUS_BEAT_MILLISECONDS, BUS_RETRY_MILLISECONDS, BUS_SILENCE_MILLISECONDS};
 use crate::base::metrics;
 use crate::bus::{self, BusAddress};
-use crate::domain::bus_message::{BusMessage, InstanceName, TextRequest};
+use crate::domain::bus_message::{BusMessage, InstanceName};
 use crate::domain::id::MessageId;
+use crate::domain::live_answer::TextRequest;
 use crate::runtime::bus_port::BusPort;
 use crate::runtime::clock::Clock;
 use crate::runtime::distributor::Distributor;
