@@ -81,6 +81,14 @@ impl AnswerStarted {
         }
         Some(started)
     }
+
+    /// This answer for another instance, after the events through `position` came out in this one.
+    #[cfg(feature = "cluster")]
+    pub fn for_other_instance(&self, position: EventNumber) -> AnswerStarted {
+        // Until the events before its start have come out, the recipients are newer than the position.
+        let known_at = position.max(self.known_at);
+        AnswerStarted { recipients: self.live.snapshot().recipients, known_at, ..self.clone() }
+    }
 }
 
 /// All running answers. It is updated before a commit is distributed, so that a shard that missed a commit finds the present
@@ -94,6 +102,46 @@ pub struct LiveAnswerSet {
 }
 
 impl LiveAnswerSet {
+    /// The running answer with this message.
+    #[cfg(feature = "cluster")]
+    pub fn get(&self, message_id: MessageId) -> Option<&AnswerStarted> {
+        self.answers.get(&message_id)
+    }
+
+    /// Those of `started` that are not in the set. A bus may repeat a message, and an answer that starts again would lose its text.
+    #[cfg(feature = "cluster")]
+    pub fn without_known(&self, started: &Arc<[AnswerStarted]>) -> Arc<[AnswerStarted]> {
+        let is_new = |started: &&AnswerStarted| !self.answers.contains_key(&started.message_id);
+        if started.iter().all(|started| is_new(&started)) {
+            return Arc::clone(started);
+        }
+        started.iter().filter(is_new).cloned().collect()
+    }
+
+    /// Removes all answers: events that may have ended them, or changed their recipients, do not come. Streams get these answers at their
+    /// end, or those of other instances when they are requested again.
+    #[cfg(feature = "cluster")]
+    pub fn forget(&mut self) {
+        self.answers.drain().for_each(|(_, started)| started.live.set_over());
+        self.received_bytes = 0;
+    }
+
+    /// Adds a part to an answer of another instance. When the texts of all such answers have `RECEIVED_TEXTS_BYTES_MAX`, they do not grow:
+    /// streams get these answers at their end.
+    ///
+    /// # Errors
+    /// Fails with what is missing before the part.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn receive(&mut self, part: &AnswerPart) -> Result<Option<AnswerDelta>, TextRequest> {
+        let message_id = part.message_id;
+        let Some(started) = self.answers.get(&message_id) else { return Err(TextRequest { message_id, known: None }) };
+        if self.received_bytes + part.text.len() > RECEIVED_TEXTS_BYTES_MAX {
+            return Ok(None);
+        }
+        let received = started.live.receive(part).map_err(|known| TextRequest { message_id, known: Some(known) });
+        received.inspect(|delta| self.received_bytes += delta.map_or(0, |delta| delta.to - delta.from))
+    }
+
     /// Applies a commit.
     pub fn committed(&mut self, started: &[AnswerStarted], events: &[Arc<Event>]) {
         for started in started {
@@ -125,37 +173,6 @@ impl LiveAnswerSet {
     }
 }
 
-#[cfg(feature = "cluster")]
-impl LiveAnswerSet {
-    /// The running answer with this message.
-    pub(crate) fn get(&self, message_id: MessageId) -> Option<&AnswerStarted> {
-        self.answers.get(&message_id)
-    }
-
-    /// Adds a part to an answer of another instance. When the texts of all such answers have `RECEIVED_TEXTS_BYTES_MAX`, they do not grow:
-    /// streams get these answers at their end.
-    ///
-    /// # Errors
-    /// Fails with what is missing before the part.
-    pub(crate) fn receive(&mut self, part: &AnswerPart) -> Result<Option<AnswerDelta>, TextRequest> {
-        let message_id = part.message_id;
-        let Some(started) = self.answers.get(&message_id) else { return Err(TextRequest { message_id, known: None }) };
-        if self.received_bytes + part.text.len() > RECEIVED_TEXTS_BYTES_MAX {
-            return Ok(None);
-        }
-        let received = started.live.receive(part).map_err(|known| TextRequest { message_id, known: Some(known) });
-        received.inspect(|delta| self.received_bytes += delta.map_or(0, |delta| delta.to - delta.from))
-    }
-
-    /// Ends all answers of other instances: events that are not known may have ended them. Streams get these answers at their end.
-    pub(crate) fn end_others(&mut self) {
-        for (_, started) in self.answers.extract_if(|_, started| started.live.is_of_other_instance()) {
-            started.live.set_over();
-        }
-        self.received_bytes = 0;
-    }
-}
-
 #[cfg(all(test, feature = "cluster"))]
 mod tests {
     use super::*;
@@ -164,70 +181,108 @@ mod tests {
     use crate::domain::live_answer::AnswerTextKind;
     use uuid::Uuid;
 
-    fn started(number: u128) -> AnswerStarted {
+    fn users(names: &[&str]) -> Arc<[UserId]> {
+        names.iter().map(|name| UserId::new_unchecked(*name)).collect()
+    }
+
+    fn started() -> AnswerStarted {
         AnswerStarted {
             job: JobId::default(),
-            message_id: MessageId(Uuid::from_u128(number)),
-            reply_to: MessageId(Uuid::nil()),
-            conversation_id: ConversationId(Uuid::from_u128(number)),
-            workspace_id: WorkspaceId(Uuid::nil()),
-            recipients: Arc::new([]),
+            message_id: MessageId(Uuid::from_u128(1)),
+            reply_to: MessageId(Uuid::from_u128(2)),
+            conversation_id: ConversationId(Uuid::from_u128(3)),
+            workspace_id: WorkspaceId(Uuid::from_u128(4)),
+            recipients: users(&["a"]),
             known_at: EventNumber::default(),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
-            live: LiveAnswer::of_other_instance(),
+            live: LiveAnswer::default(),
         }
     }
 
-    fn part(number: u128, from: usize, bytes: usize) -> AnswerPart {
-        AnswerPart {
-            message_id: MessageId(Uuid::from_u128(number)),
-            kind: AnswerTextKind::Text,
-            index: 0,
-            from,
-            text: "x".repeat(bytes).into(),
-        }
-    }
-
-    fn deletion(number: u128) -> Arc<Event> {
+    fn recipients_changed(number: u64, names: &[&str]) -> Arc<Event> {
         Arc::new(Event {
-            number: EventNumber(1),
-            kind: EventKind::ConversationDeleted,
+            number: EventNumber(number),
+            kind: EventKind::ConversationUpdated,
             at: WallTime(0),
-            actor: UserId::new_unchecked("u"),
+            actor: UserId::new_unchecked("a"),
             correlation_id: "c".into(),
-            workspace_id: WorkspaceId(Uuid::nil()),
-            conversation_id: Some(ConversationId(Uuid::from_u128(number))),
-            recipients: Arc::new([]),
+            workspace_id: started().workspace_id,
+            conversation_id: Some(started().conversation_id),
+            recipients: users(names),
             body: EventBody::Data("{}".into()),
         })
     }
 
     #[test]
-    fn the_texts_of_other_instances_are_bounded() {
-        let mut set = LiveAnswerSet::default();
-        set.committed(&[started(1), started(2)], &[]);
-        let most = RECEIVED_TEXTS_BYTES_MAX - 10;
-        assert!(set.receive(&part(1, 0, most)).is_ok_and(|delta| delta.is_some()));
-        assert_eq!(set.receive(&part(2, 0, 11)), Ok(None), "there is no room");
-        assert!(set.receive(&part(2, 0, 10)).is_ok_and(|delta| delta.is_some()));
-        let missing = set.receive(&part(2, 11, 0)).unwrap_err();
-        assert_eq!(missing.known.map(|known| known.bytes), Some(10));
-        assert_eq!(set.receive(&part(3, 0, 0)), Err(TextRequest { message_id: part(3, 0, 0).message_id, known: None }));
-        set.committed(&[], &[deletion(1)]);
-        assert!(set.get(part(1, 0, 0).message_id).is_none());
-        assert!(set.receive(&part(2, 10, most - 10)).is_ok_and(|delta| delta.is_some()), "there is room again");
+    fn another_instance_does_not_go_back_to_recipients_from_before_the_start() {
+        // The commit that has started it follows event 10, and this instance is still at 5.
+        let mut answers = LiveAnswerSet::default();
+        let early = AnswerStarted { known_at: EventNumber(10), ..started() };
+        answers.committed(&[early], &[]);
+        let told = |answers: &LiveAnswerSet, position| {
+            let found = answers.get(started().message_id).unwrap().for_other_instance(EventNumber(position));
+            (found.known_at.0, found.recipients)
+        };
+        assert_eq!(told(&answers, 5), (10, users(&["a"])));
+        answers.committed(&[], &[recipients_changed(7, &["a", "left"])]);
+        assert_eq!(told(&answers, 7), (10, users(&["a"])));
+        answers.committed(&[], &[recipients_changed(12, &["a", "b"])]);
+        assert_eq!(told(&answers, 12), (12, users(&["a", "b"])));
     }
 
     #[test]
-    fn answers_of_other_instances_end_when_their_end_may_be_missing() {
-        let mut set = LiveAnswerSet::default();
-        let own = AnswerStarted { live: LiveAnswer::default(), ..started(1) };
-        let other = started(2);
-        set.committed(&[own.clone(), other.clone()], &[]);
-        set.receive(&part(2, 0, 5)).unwrap();
-        set.end_others();
-        assert!(!own.live.snapshot().is_over && other.live.snapshot().is_over);
-        assert!(set.get(own.message_id).is_some() && set.get(other.message_id).is_none());
+    fn a_repeated_start_is_left_out() {
+        let mut answers = LiveAnswerSet::default();
+        let other = AnswerStarted { message_id: MessageId(Uuid::from_u128(5)), ..started() };
+        let both: Arc<[AnswerStarted]> = [started(), other.clone()].into();
+        assert!(Arc::ptr_eq(&answers.without_known(&both), &both));
+        answers.committed(&[started()], &[]);
+        assert_eq!(*answers.without_known(&both), [other]);
+    }
+
+    #[test]
+    fn forgotten_answers_are_over_for_the_shards() {
+        let (mut answers, answer) = (LiveAnswerSet::default(), started());
+        answers.committed(std::slice::from_ref(&answer), &[]);
+        answers.forget();
+        assert!(answer.live.snapshot().is_over && answers.get(answer.message_id).is_none());
+    }
+
+    #[test]
+    fn the_texts_of_other_instances_are_bounded() {
+        let other = |number| AnswerStarted {
+            message_id: MessageId(Uuid::from_u128(number)),
+            conversation_id: ConversationId(Uuid::from_u128(number)),
+            live: LiveAnswer::of_other_instance(),
+            ..started()
+        };
+        let part = |number, from, bytes: usize| AnswerPart {
+            message_id: MessageId(Uuid::from_u128(number)),
+            kind: AnswerTextKind::Text,
+            index: 0,
+            from,
+            text: "x".repeat(bytes).into(),
+        };
+        let mut answers = LiveAnswerSet::default();
+        answers.committed(&[other(1), other(2)], &[]);
+        let most = RECEIVED_TEXTS_BYTES_MAX - 10;
+        assert!(answers.receive(&part(1, 0, most)).is_ok_and(|delta| delta.is_some()));
+        assert_eq!(answers.receive(&part(2, 0, 11)), Ok(None), "there is no room");
+        assert!(answers.receive(&part(2, 0, 10)).is_ok_and(|delta| delta.is_some()));
+        let missing = answers.receive(&part(2, 11, 0)).unwrap_err();
+        assert_eq!(missing.known.map(|known| known.bytes), Some(10));
+        let unknown = TextRequest { message_id: MessageId(Uuid::from_u128(3)), known: None };
+        assert_eq!(answers.receive(&part(3, 0, 0)), Err(unknown));
+        let deleted = Event {
+            kind: EventKind::ConversationDeleted,
+            conversation_id: Some(other(1).conversation_id),
+            ..Event::clone(&recipients_changed(1, &[]))
+        };
+        answers.committed(&[], &[Arc::new(deleted)]);
+        assert!(answers.receive(&part(2, 10, most - 10)).is_ok_and(|delta| delta.is_some()), "there is room again");
+        answers.forget();
+        answers.committed(&[other(4)], &[]);
+        assert!(answers.receive(&part(4, 0, most)).is_ok_and(|delta| delta.is_some()), "there is room again");
     }
 }

@@ -106,8 +106,8 @@ impl Distributor {
     #[cfg(feature = "cluster")]
     pub(crate) fn slice_read(&self, slice: JournalSlice) {
         let DistributorState { merger, live_answers, .. } = &mut *self.state();
-        if slice.has_gap {
-            live_answers.end_others();
+        if merger.misses_events(&slice) {
+            live_answers.forget();
         }
         merger.slice(slice, |commit| self.send(live_answers, commit));
     }
@@ -155,12 +155,7 @@ impl Distributor {
     /// Distributes a commit of another instance.
     #[cfg(feature = "cluster")]
     pub(crate) fn noticed(&self, mut notice: CommitNotice) {
-        if !notice.started.is_empty() {
-            // A notice that comes twice does not begin a text again.
-            let state = self.state();
-            let is_new = |started: &&AnswerStarted| state.live_answers.get(started.message_id).is_none();
-            notice.started = notice.started.iter().filter(is_new).cloned().collect();
-        }
+        notice.started = self.state().live_answers.without_known(&notice.started);
         self.merge(notice.into());
     }
 
@@ -203,9 +198,7 @@ impl Distributor {
         };
         let mut messages = Vec::new();
         if known.is_none() {
-            let recipients = started.live.snapshot().recipients;
-            let known_at = state.merger.position();
-            messages.push(BusMessage::Answer(AnswerStarted { recipients, known_at, ..started.clone() }));
+            messages.push(BusMessage::Answer(started.for_other_instance(state.merger.position())));
         }
         let ShownText { bytes, reasoning_bytes } = known.unwrap_or_default();
         for (kind, from) in [(AnswerTextKind::Reasoning, reasoning_bytes), (AnswerTextKind::Text, bytes)] {

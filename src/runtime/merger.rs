@@ -146,15 +146,22 @@ impl Merger {
         self.newest = self.newest.max(through);
     }
 
+    /// Whether a slice leads the position over events that do not come, and that may have changed any answer.
+    #[cfg(feature = "cluster")]
+    pub fn misses_events(&self, slice: &JournalSlice) -> bool {
+        slice.has_gap && slice.after <= self.position && self.position < slice.through
+    }
+
     /// Takes a slice that was read after the position at that time, and passes on what may come out.
     #[cfg(feature = "cluster")]
     pub fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
         self.newest = self.newest.max(slice.through);
+        let misses_events = self.misses_events(&slice);
         // Commits may have come out since.
         if slice.after <= self.position && self.position < slice.through {
             let events = slice.events.into_iter().filter(|event| event.number > self.position).collect();
             // Each stream then reads a page, which tells whether the user has lost an event. The responders get the others here.
-            if slice.has_gap {
+            if misses_events {
                 self.position = slice.through;
                 self.recent.known_from = slice.through;
             }
@@ -322,7 +329,10 @@ mod tests {
         let mut passed = Vec::new();
         let mut out = |commit: Committed| passed.push((commit.before.0, commit.through.0));
         merger.committed(commit(7, 8, 1), &mut out);
-        merger.slice(JournalSlice { has_gap: true, ..slice(5, 7) }, &mut out);
+        let lacking = JournalSlice { has_gap: true, ..slice(5, 7) };
+        assert!(merger.misses_events(&lacking) && !merger.misses_events(&slice(5, 7)));
+        merger.slice(lacking.clone(), &mut out);
+        assert!(!merger.misses_events(&lacking), "its events have come");
         assert_eq!(passed, [(5, 5), (7, 7), (7, 8)]);
     }
 
