@@ -178,6 +178,11 @@ pub mod metrics {
 
 /// The JSON of requests, responses and events.
 pub mod wire {
+    /// Messages on the bus.
+    #[cfg(feature = "cluster")]
+    pub mod bus_message {
+        pub use crate::wire::bus_message::BusBatch;
+    }
     /// Events.
     pub mod event {
         pub use crate::wire::event::{

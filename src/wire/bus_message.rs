@@ -25,7 +25,7 @@ const VERSION: u32 = 1;
 
 /// A batch of messages from one instance.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BusBatch {
+pub struct BusBatch {
     /// The instance that sent it.
     pub from: InstanceName,
     /// The timeline of its database server.
@@ -36,7 +36,7 @@ pub(crate) struct BusBatch {
 
 impl BusBatch {
     /// The payload.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let batch = BatchJson {
             version: VERSION,
             from: self.from.0.as_u128(),
@@ -50,7 +50,7 @@ impl BusBatch {
     ///
     /// # Errors
     /// Fails with the reason if it is invalid.
-    pub(crate) fn decode(payload: &[u8]) -> Result<Option<BusBatch>, String> {
+    pub fn decode(payload: &[u8]) -> Result<Option<BusBatch>, String> {
         let version: VersionJson = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
         if version.version != VERSION {
             return Ok(None);

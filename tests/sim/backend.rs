@@ -62,9 +62,7 @@ impl World {
 
     /// An idle writer reads what others have changed.
     pub fn poll_external_writes(&mut self, instance: usize) {
-        if self.setup.instances > 1
-            && let Some(changes) = self.process(instance).writer.poll_external_writes()
-        {
+        if let Some(changes) = self.process(instance).writer.poll_external_writes() {
             self.report(instance, changes);
         }
     }
@@ -77,7 +75,8 @@ impl World {
         #[cfg(feature = "cluster")]
         self.planted.begin_step(self.instances[instance].as_mut().expect("the instance runs"));
         let process = self.process(instance);
-        let committed = process.writer.commit_batch(&commands, now);
+        #[cfg_attr(not(feature = "cluster"), expect(unused_mut))]
+        let mut committed = process.writer.commit_batch(&commands, now);
         self.end_fault(instance, fault);
         trace!(
             self,
@@ -106,6 +105,14 @@ impl World {
         }
         self.note(3, committed.through.0);
         self.check_on_disk(&committed);
+        #[cfg(feature = "cluster")]
+        {
+            self.start_answer(instance, &mut committed);
+            let last = self.model.journal.last().map(|entry| &*entry.event);
+            if let Some(failed) = last.and_then(|last| self.planted.failed_commit(&committed, last)) {
+                self.notify(instance, &failed);
+            }
+        }
         if self.setup.instances > 1 && !self.calm && self.chance(1, 4) {
             self.process(instance).unreported = Some(committed);
         } else {
@@ -187,7 +194,11 @@ impl World {
     #[cfg_attr(not(feature = "cluster"), expect(unused_mut))]
     fn report(&mut self, instance: usize, mut committed: Committed) {
         #[cfg(feature = "cluster")]
-        self.plant(instance, &mut committed);
+        {
+            self.notify(instance, &committed);
+            self.starts_reported(instance, &committed);
+            self.plant(instance, &mut committed);
+        }
         let mut passed = Vec::new();
         self.process(instance).merger.committed(committed, |committed| passed.push(committed));
         self.distribute(instance, passed);
@@ -203,6 +214,11 @@ impl World {
 
     /// Sends commits to the shards of an instance.
     pub fn distribute(&mut self, instance: usize, passed: Vec<Committed>) {
+        #[cfg(feature = "cluster")]
+        {
+            passed.iter().for_each(|committed| self.update_answers(instance, committed));
+            self.check_answers(instance);
+        }
         let shards = self.setup.shards;
         let deliveries = &mut self.process(instance).deliveries;
         for committed in passed {
@@ -430,6 +446,8 @@ impl World {
         self.coverage.crashes += 1;
         self.coverage.crashes_with_messages += u64::from(message);
         let process = self.instances[instance].take().expect("the instance runs");
+        #[cfg(feature = "cluster")]
+        self.left_bus(instance, &process);
         self.coverage.crashes_unreported += u64::from(process.unreported.is_some());
         let killed = process.writer.instance();
         match is_only {
@@ -450,8 +468,12 @@ impl World {
             let commands = commands.take(count);
             self.commit(instance, commands, Fault::None);
         }
+        #[cfg(feature = "cluster")]
+        self.publish(instance);
         let is_only = self.running().len() == 1;
         let process = self.instances[instance].take().expect("the instance runs");
+        #[cfg(feature = "cluster")]
+        self.left_bus(instance, &process);
         if is_only {
             self.database.closing();
         }

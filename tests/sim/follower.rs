@@ -34,6 +34,7 @@ impl World {
         let follower = self.process(instance).follower.as_mut().expect("it was there");
         let Some(mut slice) = follower.reader.slice(position).expect("the slice can be read") else { return false };
         self.coverage.slices += 1;
+        self.check_told(instance, position.0);
         self.check_slice(&slice, position);
         if self.planted == Planted::SliceLacksEvent && self.chance(1, 20) {
             slice.events.pop();
@@ -47,11 +48,24 @@ impl World {
     }
 
     fn deliver_slice(&mut self, instance: usize, slice: JournalSlice) {
-        trace!(self, "instance {instance}: slice after {} through {}", slice.after, slice.through);
+        trace!(
+            self,
+            "instance {instance}: slice after {} through {}: {} events, has gap {}",
+            slice.after,
+            slice.through,
+            slice.events.len(),
+            slice.has_gap
+        );
         let mut passed = Vec::new();
-        let merger = &mut self.process(instance).merger;
+        let Process { merger, answers, told, .. } = self.process(instance);
+        let misses_events = merger.misses_events(&slice);
+        if misses_events {
+            answers.forget();
+            told.forget(slice.through);
+        }
         merger.slice(slice, |committed| passed.push(committed));
         merger.check_invariants();
+        self.coverage.slices_lacking += u64::from(misses_events);
         self.distribute(instance, passed);
     }
 

@@ -604,7 +604,7 @@ impl Model {
     }
 
     /// The recipients of a conversation's events.
-    fn audience(&self, conversation: usize) -> Users {
+    pub fn audience(&self, conversation: usize) -> Users {
         members(&self.conversations[conversation]) | 1 << self.owner_of(conversation)
     }
 

@@ -4,7 +4,9 @@
 #[cfg(feature = "cluster")]
 use crate::world::Process;
 #[cfg(feature = "cluster")]
-use cortex_core::internals::{Committed, EventNumber};
+use cortex_core::internals::{BusMessage, Committed, Event, EventNumber};
+#[cfg(feature = "cluster")]
+use std::sync::Arc;
 
 /// A planted mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +27,32 @@ pub enum Planted {
     /// A commit is reported as if nothing had come between it and the one before it of the same instance.
     #[cfg(feature = "cluster")]
     ReportsOwnPosition,
+    /// A notice is sent before the commit, which fails.
+    #[cfg(feature = "cluster")]
+    NotifiesBeforeCommit,
+    /// A notice lacks its last event.
+    #[cfg(feature = "cluster")]
+    NoticeLacksEvent,
+    /// The merger passes a notice on before those that it follows.
+    #[cfg(feature = "cluster")]
+    NoticeOutOfChain,
+    /// The merger starts an answer of a notice without the events that came out since.
+    #[cfg(feature = "cluster")]
+    StartsAsNoticed,
 }
 
 #[cfg(feature = "cluster")]
 impl Planted {
-    pub const ALL: [Planted; 5] = [
+    pub const ALL: [Planted; 9] = [
         Planted::SliceLacksEvent,
         Planted::PassesOutOfChain,
         Planted::KeepsHead,
         Planted::KeepsCache,
         Planted::ReportsOwnPosition,
+        Planted::NotifiesBeforeCommit,
+        Planted::NoticeLacksEvent,
+        Planted::NoticeOutOfChain,
+        Planted::StartsAsNoticed,
     ];
 
     /// Before a step of the writer.
@@ -52,6 +70,37 @@ impl Planted {
         match self {
             Planted::PassesOutOfChain if has_events && committed.before > merged => committed.before = merged,
             Planted::ReportsOwnPosition if has_events => committed.before = own,
+            _ => {}
+        }
+    }
+
+    /// The notice of a commit that has failed at the end of the journal, whose last event is `last`.
+    pub fn failed_commit(self, committed: &Committed, last: &Event) -> Option<Committed> {
+        let is_failed = committed.before == committed.through && committed.before == last.number;
+        (self == Planted::NotifiesBeforeCommit && is_failed).then(|| {
+            let event = Event { number: EventNumber(last.number.0 + 1), ..last.clone() };
+            Committed {
+                events: [Arc::new(event)].into(),
+                ..Committed::empty(last.number, EventNumber(last.number.0 + 1))
+            }
+        })
+    }
+
+    /// Drops the last event of a notice.
+    pub fn drop_event(message: &mut BusMessage) {
+        if let BusMessage::Commit(notice) = message {
+            notice.events = notice.events[..notice.events.len().saturating_sub(1)].into();
+        }
+    }
+
+    /// Changes a notice before the merger, which is at `position`, gets it. Commits in `passed` need no merger.
+    pub fn notice(self, committed: &mut Committed, position: EventNumber, passed: &mut Vec<Committed>) {
+        match self {
+            Planted::NoticeOutOfChain if committed.before > position => committed.before = position,
+            Planted::StartsAsNoticed if !committed.started.is_empty() => {
+                let started = std::mem::take(&mut committed.started);
+                passed.push(Committed { started, ..Committed::empty(position, position) });
+            }
             _ => {}
         }
     }

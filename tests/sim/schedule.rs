@@ -40,7 +40,8 @@ impl World {
     fn one_step(&mut self) {
         let instance = self.below(self.setup.instances);
         let shard = self.shards_of(instance).start + self.below(self.setup.shards);
-        let choice = self.below(1000);
+        // The last steps are those of the bus.
+        let choice = self.below(if self.setup.instances > 1 { 1200 } else { 1000 });
         // Clients, the network and the clock do not depend on the instance.
         if !self.is_active(instance) && !matches!(choice, 0..350 | 560..690 | 950..970) {
             return self.inactive_step(instance);
@@ -72,11 +73,14 @@ impl World {
                     self.crash(instance);
                 }
             }
-            770..790 =>
-            {
+            770..790 => {
                 #[cfg(feature = "cluster")]
                 if self.chance(self.setup.follow_percent, 100) {
-                    self.follow(instance);
+                    // While notices come, it is read rarely what others have committed.
+                    let has_reason = self.process(instance).merger.is_behind() || !self.bus.is_up(instance);
+                    if has_reason || self.chance(1, 10) {
+                        self.follow(instance);
+                    }
                 }
             }
             790..860 => {
@@ -85,7 +89,12 @@ impl World {
             }
             860..950 => self.handle_message(shard),
             950..970 => self.pass_time(),
-            _ => self.inject_fault(instance),
+            970..1000 => self.inject_fault(instance),
+            _ =>
+            {
+                #[cfg(feature = "cluster")]
+                self.bus_step(instance)
+            }
         }
         self.end_of_drain(instance);
     }
@@ -129,6 +138,8 @@ impl World {
             40..54 => self.maintain(instance),
             54..56 => self.crash(instance),
             56 if !self.process(instance).draining => self.drain(instance),
+            #[cfg(feature = "cluster")]
+            58 if self.setup.instances > 1 => self.bus_fails(instance),
             57 if self.setup.instances > 1 => {
                 trace!(self, "instance {instance}: stopped");
                 self.coverage.stops += 1;
@@ -209,6 +220,8 @@ impl World {
         // Messages with a key are sent until they get a response, failed pages are requested again, and all streams
         // reconnect; each of these may take another round.
         self.calm = true;
+        #[cfg(feature = "cluster")]
+        self.bus_recovers();
         for _ in 0..40 {
             self.settle();
             let rejected = self.rejected_so_far();
@@ -222,10 +235,12 @@ impl World {
         }
         // A step of maintenance that failed is not due again by itself.
         for instance in 0..self.setup.instances {
-            self.poll_external_writes(instance);
-            self.maintain(instance);
-            while self.maintenance_is_due(instance) {
+            loop {
+                self.poll_external_writes(instance);
                 self.maintain(instance);
+                if !self.maintenance_is_due(instance) {
+                    break;
+                }
             }
         }
         self.settle();
@@ -258,6 +273,11 @@ impl World {
             for instance in 0..self.setup.instances {
                 done += self.turn_instance(instance);
             }
+            // What a notice may still tell is not read.
+            #[cfg(feature = "cluster")]
+            if done == 0 {
+                done += (0..self.setup.instances).filter(|instance| self.follow(*instance)).count();
+            }
             if done == 0 {
                 self.sweep();
                 return;
@@ -289,7 +309,7 @@ impl World {
         self.reader_step(instance, 1);
         #[cfg(feature = "cluster")]
         {
-            done += usize::from(self.follow(instance));
+            done += usize::from(self.publish(instance)) + usize::from(self.receive(instance));
         }
         done
     }

@@ -3,15 +3,21 @@
 //!
 //! A shard is named by its place among those of all instances.
 
+#[cfg(feature = "cluster")]
+use crate::bus::{Bus, BusPort};
 use crate::coverage::Coverage;
 use crate::database::RunDatabase;
 use crate::fair_queue::FairQueue;
 #[cfg(feature = "cluster")]
 use crate::follower::Follower;
 use crate::link::*;
+#[cfg(feature = "cluster")]
+use crate::live_answers::{SimAnswer, ToldAnswers};
 use crate::model::Model;
 use crate::planted::Planted;
 use crate::session::{Doing, Moment};
+#[cfg(feature = "cluster")]
+use cortex_core::internals::LiveAnswerSet;
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
     Claims, Command, CommitShare, Committed, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys,
@@ -63,6 +69,9 @@ pub struct Setup {
     /// How often an instance reads what others have committed.
     #[cfg(feature = "cluster")]
     pub follow_percent: u64,
+    /// How often an instance publishes messages, or takes those of others.
+    #[cfg(feature = "cluster")]
+    pub bus_percent: u64,
     pub writer_queue: usize,
     pub reader_queue: usize,
     pub mailbox_bytes: usize,
@@ -93,6 +102,14 @@ pub struct Process {
     /// Reads the commits of other instances.
     #[cfg(feature = "cluster")]
     pub follower: Option<Follower>,
+    /// What it has for other instances.
+    #[cfg(feature = "cluster")]
+    pub port: BusPort,
+    /// The running answers, with which it tells which are new.
+    #[cfg(feature = "cluster")]
+    pub answers: LiveAnswerSet,
+    #[cfg(feature = "cluster")]
+    pub told: ToldAnswers,
     pub deliveries: VecDeque<Delivery>,
     pub draining: bool,
     /// Whether it does nothing for a while, as a stopped process.
@@ -121,6 +138,11 @@ pub struct World {
     pub database: RunDatabase,
     /// `None` while an instance does not run.
     pub instances: Vec<Option<Process>>,
+    #[cfg(feature = "cluster")]
+    pub bus: Bus,
+    /// The answers that commits have started.
+    #[cfg(feature = "cluster")]
+    pub answers: Vec<SimAnswer>,
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "without the feature, nothing is planted"))]
     pub planted: Planted,
     pub keys: Keys,
@@ -161,6 +183,8 @@ impl World {
             stream_clients: 4 + random.below(5) as usize,
             #[cfg(feature = "cluster")]
             follow_percent: [100, 30, 5][random.below(3) as usize],
+            #[cfg(feature = "cluster")]
+            bus_percent: [100, 40, 15][random.below(3) as usize],
             writer_queue: if heavy { 64 } else { [2, 6, 64][random.below(3) as usize] },
             reader_queue: [1, 4, 64][random.below(3) as usize],
             mailbox_bytes: if heavy { 1 << 23 } else { [600, 4000, 1 << 23][random.below(3) as usize] },
@@ -206,6 +230,10 @@ impl World {
             database: RunDatabase::new(&directory),
             directory,
             instances: (0..instances).map(|_| None).collect(),
+            #[cfg(feature = "cluster")]
+            bus: Bus::new(instances),
+            #[cfg(feature = "cluster")]
+            answers: Vec::new(),
             planted,
             keys: Keys::new(SECRET, &[], None, None),
             links: BTreeMap::new(),
@@ -277,6 +305,8 @@ impl World {
         let readers = vec![reader(), reader()];
         #[cfg(feature = "cluster")]
         let follower = (self.setup.instances > 1).then(|| Follower::new(reader().0));
+        #[cfg(feature = "cluster")]
+        self.bus.subscribed(instance, position.0);
         self.instances[instance] = Some(Process {
             writer,
             readers,
@@ -288,6 +318,12 @@ impl World {
             merger: Merger::new(position, self.setup.instances > 1),
             #[cfg(feature = "cluster")]
             follower,
+            #[cfg(feature = "cluster")]
+            port: BusPort::new(&mut self.random),
+            #[cfg(feature = "cluster")]
+            answers: LiveAnswerSet::default(),
+            #[cfg(feature = "cluster")]
+            told: ToldAnswers::new(position),
             deliveries: VecDeque::new(),
             draining: false,
             stopped: false,
