@@ -166,7 +166,16 @@ fn simulated_runs_lose_nothing() {
     if seeds >= seeds_default {
         let sessions = ["sessions_lost", "replies_lost"];
         // The few seeds on a server may lack these.
-        let rare = ["ahead", "slices_late", "notices_lacked", "notices_reordered", "notices_died", "answers_late"];
+        let rare = [
+            "ahead",
+            "answers_late",
+            "batches_failed",
+            "notices_died",
+            "notices_lacked",
+            "notices_reordered",
+            "notices_unsent",
+            "slices_late",
+        ];
         let instances = ["stops", "moves", "ahead", "crashes_unreported", "bus_failures"];
         let of_instances = |name: &str| {
             let prefixes = ["slices", "notices", "answers"];
