@@ -2,13 +2,16 @@
 #
 #   docker build -t cortex-core .
 #   docker run -p 8000:8000 -v cortex:/data -e JWT_SECRET_KEY=... cortex-core
+#
+# With --build-arg FEATURES=cluster, it can share a database on a server with others: see deploy/compose.yaml.
 FROM rust:1-bookworm AS build
+ARG FEATURES=
 WORKDIR /source
 COPY . .
 # --target keeps the flags away from what runs during the build.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
     && RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
-       cargo build --release --locked --target "$target" \
+       cargo build --release --locked --features "$FEATURES" --target "$target" \
     && mkdir -p /image/data /image/tmp && cp "target/$target/release/cortex-core" /image/
 
 FROM scratch
