@@ -318,10 +318,15 @@ pub(crate) const STREAM_HOLD_MICROSECONDS_MAX: u64 = 1000;
 pub(crate) const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Reconnection time sent to streams in `retry:`, in milliseconds.
 pub(crate) const STREAM_RETRY_MILLISECONDS: u64 = 3000;
-/// Shortest `retry:` sent at shutdown, or while no stream can be opened, in milliseconds.
+/// Shortest `retry:` sent to a stream that is turned away, or while no stream can be opened, in milliseconds.
 pub(crate) const STREAM_RETRY_MILLISECONDS_MIN: u64 = 500;
 /// Spread of such a `retry:`, in milliseconds, so that clients do not reconnect all at once.
 pub(crate) const STREAM_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
+/// Time for which the database server cannot be reached before streams are turned away, in milliseconds: longer than it takes until a
+/// standby is promoted.
+pub(crate) const CUT_OFF_MILLISECONDS: u64 = 15_000;
+/// Time between two checks whether it can be reached, in milliseconds.
+pub(crate) const CUT_OFF_CHECK_MILLISECONDS: u64 = 1000;
 /// Connections accepted per turn of the loop.
 pub(crate) const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Pause of accepting after file descriptors ran out, in milliseconds.
@@ -506,6 +511,8 @@ const _: () = assert!(RELEASED_USERS_MAX <= PURGE_ROWS_MAX);
 const _: () = assert!(NOTIFIED_ROWS_MAX <= PURGE_ROWS_MAX && PURGE_ROWS_MAX <= TRANSACTION_ROWS_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
+const _: () = assert!(WRITER_STUCK_MILLISECONDS < CUT_OFF_MILLISECONDS);
+const _: () = assert!(CUT_OFF_CHECK_MILLISECONDS < CUT_OFF_MILLISECONDS);
 const _: () = assert!(WAL_READERS_MILLISECONDS < SQLITE_BUSY_MILLISECONDS);
 const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);
 const _: () = assert!(PAGE_EVENTS_MAX <= QUERY_ROWS_EXAMINED_MAX);

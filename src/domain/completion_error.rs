@@ -42,6 +42,15 @@ impl CompletionError {
         }
     }
 
+    /// The server cannot reach its database.
+    pub fn cut_off() -> CompletionError {
+        CompletionError {
+            retry_after_seconds: Some(1),
+            should_retry: true,
+            ..CompletionError::new(503, "service_unavailable", "The database cannot be reached")
+        }
+    }
+
     /// The user's tokens are no longer accepted.
     pub fn token_ended() -> CompletionError {
         CompletionError::new(401, "invalid_api_key", "The token is no longer valid")

@@ -4,6 +4,7 @@
 
 pub(crate) mod commit_routing;
 mod connection;
+mod cut_off;
 mod drive;
 pub(crate) mod message;
 mod request;
@@ -20,6 +21,7 @@ use crate::domain::id::EventNumber;
 use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
 use connection::table::ConnectionTable;
+use cut_off::CutOff;
 use message::ShardMessage;
 use request::finished::FinishedRequest;
 use shared::SharedState;
@@ -135,6 +137,7 @@ pub struct Shard {
     quota_text: Vec<u8>,
     draining: bool,
     shutdown: ShutdownProgress,
+    cut_off: CutOff,
 }
 
 impl Shard {
@@ -169,6 +172,7 @@ impl Shard {
             quota_text: Vec::new(),
             draining: false,
             shutdown: ShutdownProgress::default(),
+            cut_off: CutOff::default(),
         }
     }
 
@@ -223,7 +227,7 @@ impl Shard {
 
     /// When `tick` must be called.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        [self.connections.next_timer(), self.shutdown.timeout()].into_iter().flatten().min()
+        [self.connections.next_timer(), self.shutdown.timeout(), self.cut_off_timeout()].into_iter().flatten().min()
     }
 
     /// Handles every deadline that has passed. Follow with `poll_output`.
@@ -232,6 +236,7 @@ impl Shard {
             self.expired(slot, expiry, now);
         }
         self.tick_drain(now);
+        self.tick_cut_off(now);
     }
 
     /// Whether a connection has had output queued since `take_dirty`.

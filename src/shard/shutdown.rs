@@ -8,6 +8,7 @@
 //! 4. Drained: the last connection is closed.
 
 use super::connection::DrainNotice;
+use super::subscription::subscriber::TurnAway;
 use super::{Output, Shard};
 use crate::base::limits::DRAIN_NOTICE_MILLISECONDS;
 use crate::base::time::{MonoTime, Now};
@@ -72,7 +73,7 @@ impl Shard {
         self.shutdown.step = ShutdownStep::Stopped;
         self.outputs.push_back(Output::StopAccepting);
         for slot in self.connections.streams() {
-            self.shut_down_stream(slot, now);
+            self.turn_away(slot, TurnAway::Shutdown, now);
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Link {
     SwallowRequests,
     /// What the server sends is lost.
     SwallowReplies,
+    /// Connections end, and so does each new one.
+    Break,
 }
 
 /// The bytes that break a connection, and how.
@@ -109,7 +111,9 @@ impl Proxy {
         *current = link;
         let mut connections = self.shared.connections.lock().unwrap();
         connections.retain(|connection| connection.strong_count() > 0);
-        if link != Link::Swallow {
+        if link == Link::Break {
+            connections.iter().filter_map(Weak::upgrade).for_each(|connection| connection.end());
+        } else if link != Link::Swallow {
             let damaged = connections.iter().filter_map(Weak::upgrade).filter(|one| one.has_lost.load(Relaxed));
             damaged.for_each(|connection| connection.end());
         }
@@ -126,7 +130,14 @@ impl Shared {
     fn serve(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {
         let (is_muted, has_lost) = (AtomicBool::new(false), AtomicBool::new(false));
         let connection = Arc::new(Connection { client, server, is_muted, has_lost });
-        self.connections.lock().unwrap().push(Arc::downgrade(&connection));
+        {
+            // A link that breaks meanwhile ends this connection, too.
+            let link = self.link.lock().unwrap();
+            self.connections.lock().unwrap().push(Arc::downgrade(&connection));
+            if *link == Link::Break {
+                return connection.end();
+            }
+        }
         let (shared, other) = (Arc::clone(self), Arc::clone(&connection));
         thread::spawn(move || {
             shared.pass_requests(&other);

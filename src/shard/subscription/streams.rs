@@ -25,7 +25,7 @@ use crate::shard::request::pending::PostedCompletion;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::FramedEvent;
 use crate::shard::subscription::subscriber::{
-    AnswerView, FillResult, FollowedAnswer, StreamDelivery, Subscriber, end_id,
+    AnswerView, FillResult, FollowedAnswer, StreamDelivery, Subscriber, TurnAway, end_id,
 };
 use crate::shard::{Output, Shard};
 use crate::sse::frame::{EventFrame, StreamForm};
@@ -458,11 +458,15 @@ impl Shard {
         self.connections.output_queued(slot, now);
     }
 
-    /// Ends a stream because the process shuts down.
-    pub(in crate::shard) fn shut_down_stream(&mut self, slot: u32, now: Now) {
+    /// Ends a stream that another process may continue. Its client reconnects after a random time.
+    pub(in crate::shard) fn turn_away(&mut self, slot: u32, reason: TurnAway, now: Now) {
         let retry_milliseconds = self.random_retry_milliseconds();
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
-        stream.send_shutdown(&self.fan_out, outbox, retry_milliseconds);
+        if reason == TurnAway::CutOff && outbox.lacks_part().is_some() {
+            // The rest of the event cannot be read. The client resumes before it.
+            return self.close(slot);
+        }
+        stream.send_away(reason, &self.fan_out, outbox, retry_milliseconds);
         self.connections.output_queued(slot, now);
         self.finish_whole_view(slot, now);
     }

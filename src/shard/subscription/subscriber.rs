@@ -8,6 +8,7 @@ mod control_events;
 mod followed_answer;
 
 pub(crate) use answer_view::AnswerView;
+pub(crate) use control_events::TurnAway;
 pub(crate) use followed_answer::{FollowedAnswer, end_id};
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};

@@ -2,6 +2,7 @@
 
 mod answers;
 mod credentials;
+mod cut_off;
 mod failover;
 mod faults;
 mod journal;

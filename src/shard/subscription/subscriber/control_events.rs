@@ -16,6 +16,15 @@ use crate::wire;
 /// How long before its token expires a stream is notified, in seconds.
 const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
+/// Why a process serves a stream no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnAway {
+    /// It ends.
+    Shutdown,
+    /// It cannot reach its database server.
+    CutOff,
+}
+
 impl Subscriber {
     /// Queues the first events of a new stream: `connection_established`, and a `gap` if its start is unknown.
     pub(crate) fn send_established(&mut self, outbox: &mut Outbox, start: StreamStart, epoch: &str, now: Now) {
@@ -48,17 +57,34 @@ impl Subscriber {
         self.control(outbox, self.cursor, "gap", |json| wire::event::gap(first, json));
     }
 
-    /// Ends the stream because the process shuts down. The client reconnects after `retry_milliseconds`.
-    pub(crate) fn send_shutdown(&mut self, fan_out: &FanOut, outbox: &mut Outbox, retry_milliseconds: u64) {
+    /// Ends the stream, which another process may continue. The client reconnects after `retry_milliseconds`.
+    pub(crate) fn send_away(
+        &mut self,
+        reason: TurnAway,
+        fan_out: &FanOut,
+        outbox: &mut Outbox,
+        retry_milliseconds: u64,
+    ) {
         if self.ended {
             return;
         }
         if self.has_view() {
-            return self.fail_view(CompletionError::shutting_down(), outbox);
+            let error = match reason {
+                TurnAway::Shutdown => CompletionError::shutting_down(),
+                TurnAway::CutOff => CompletionError::cut_off(),
+            };
+            return self.fail_view(error, outbox);
         }
         let id = Some(self.control_id(fan_out));
         let fields = BlockFields { retry_milliseconds: Some(retry_milliseconds), id };
-        self.control_with(outbox, fields, "server_shutdown", wire::event::server_shutdown);
+        match reason {
+            TurnAway::Shutdown => {
+                self.control_with(outbox, fields, "server_shutdown", wire::event::server_shutdown);
+            }
+            TurnAway::CutOff => self.control_with(outbox, fields, "unavailable", |json| {
+                wire::event::unavailable(retry_milliseconds, json);
+            }),
+        }
         self.end(outbox);
     }
 
