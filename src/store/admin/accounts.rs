@@ -16,7 +16,7 @@ use crate::store::error::{Abort, OpenError};
 #[cfg(feature = "cluster")]
 use crate::store::postgres::{
     address::{Address, SessionUse},
-    schema,
+    migration, schema,
     turn::Turns,
 };
 use crate::store::read::step_budget::StepBudget;
@@ -26,6 +26,8 @@ use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
 use crate::store::sqlite::schema::DatabaseMeta;
+#[cfg(feature = "cluster")]
+use crate::store::sqlite::schema::SchemaState;
 use crate::store::tables::{usage, users};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -76,11 +78,11 @@ impl Admin {
                 let address = Address::parse(url)?;
                 let path = PathBuf::from(address.name());
                 let db = address.connect(SessionUse::Writer)?;
-                if !create && !schema::has_tables(&db, &path)? {
+                if !create && schema::check_version(&db, &path)? == SchemaState::Empty {
                     let reason = "it is empty: create its tables with user add, or start a server".into();
                     return Err(OpenError::CannotOpen { path, reason });
                 }
-                let meta = schema::create(&db, &path, |_| Ok(()))?;
+                let meta = migration::create(&db, &path, |_| Ok(()))?;
                 Ok(Admin { db, meta, path, file: None })
             }
         }

@@ -7,7 +7,7 @@ use crate::store::postgres::error::ServerError;
 use crate::store::postgres::schema;
 use crate::store::postgres::session::Session;
 use crate::store::sql::SqlConnection;
-use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::sqlite::schema::{DatabaseMeta, SchemaState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -164,8 +164,15 @@ impl Address {
     pub(crate) fn open(&self, purpose: SessionUse) -> Result<(SqlConnection, DatabaseMeta), OpenError> {
         let (db, path) = (self.connect(purpose)?, Path::new(&self.name));
         let failed = |error| OpenError::of_engine(path, &error);
-        if !schema::has_tables(&db, path)? {
-            return Err(OpenError::CannotOpen { path: path.into(), reason: "it is empty".into() });
+        let reason = match schema::check_version(&db, path)? {
+            SchemaState::Current => None,
+            SchemaState::Empty => Some("it is empty".into()),
+            SchemaState::Older(found) => {
+                Some(format!("it has schema version {found}: start a server of this program, which migrates it"))
+            }
+        };
+        if let Some(reason) = reason {
+            return Err(OpenError::CannotOpen { path: path.into(), reason });
         }
         let meta = schema::load_meta(&db).map_err(failed)?;
         Ok((db, meta))

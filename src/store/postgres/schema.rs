@@ -4,21 +4,33 @@
 //! indexes are the same, too. No table has foreign keys, which would cost a check and a row lock for each message: `verify` checks
 //! all references.
 
-use crate::base::random::fill_secret;
 use crate::domain::id::IdKey;
 use crate::store::error::OpenError;
 use crate::store::postgres::dialect::folded_email;
-use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
-use crate::store::sqlite::schema::{DatabaseMeta, new_epoch};
+use crate::store::sql::{OptionalRow, SqlConnection, SqlResult};
+use crate::store::sqlite::schema::{DatabaseMeta, SchemaState};
 use std::path::Path;
 use uuid::Uuid;
 
-/// The version of the schema. Instances of two versions may run side by side: a change of the schema only adds what the version before
-/// it does not name, and says so in `meta.usable_from`, the oldest version that can use the tables.
-const VERSION: i64 = 1;
+/// One step of the schema, from the version before to the next one.
+///
+/// Instances of both versions run side by side, so a step only adds what the version before does not name: tables, and columns that may be
+/// left out of a new row. What the next version does not need any more is removed by the step after. Writers and readers wait for a step,
+/// so it takes milliseconds, whatever the database holds, and changes at most one table that exists: while it had one table, it could wait
+/// for a reader of another one, which waits for the first. A release may have several steps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SchemaStep {
+    /// Statements, separated by semicolons.
+    pub statements: &'static str,
+    /// The oldest version that can use the tables afterwards.
+    pub usable_from: i64,
+}
 
-/// The advisory lock that one process holds while it creates or migrates the schema, in the name space of this program.
-const SCHEMA_LOCK: i64 = 0x4372_7478_0000_0001;
+/// One step per schema version. The first one creates the tables.
+pub(crate) const STEPS: &[SchemaStep] = &[SchemaStep { statements: TABLES, usable_from: 1 }];
+
+/// The schema version of this program.
+pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
 // `changed_rows` names what a turn changed among the rows that writers cache, which are existing ones: a writer drops them when it begins
 // its next turn. Triggers insert its rows, so that no statement can forget them.
@@ -58,6 +70,7 @@ INSERT INTO journal_head (id, number, at, age, turn, timeline) VALUES (1, 0, 0, 
 CREATE TABLE instances (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     serves BIGINT NOT NULL,
+    schema_version BIGINT NOT NULL,
     is_expired BIGINT NOT NULL DEFAULT 0,
     alive_since TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     alive_until TIMESTAMPTZ NOT NULL,
@@ -344,51 +357,6 @@ INSERT INTO removed_users_state (id, users, others_through) VALUES (1, 0, 0);
 "
 );
 
-/// Creates the tables, if the database has none of this program, and calls `register` in the same transaction. Returns the values
-/// of which a database has exactly one.
-///
-/// # Errors
-/// Fails if a newer program has created the tables, or if the role may not create tables.
-pub(crate) fn create(
-    db: &SqlConnection,
-    name: &Path,
-    register: impl FnOnce(&SqlConnection) -> SqlResult<()>,
-) -> Result<DatabaseMeta, OpenError> {
-    let failed = |error| OpenError::of_engine(name, &error);
-    db.begin().map_err(failed)?;
-    let done = create_within(db, name).and_then(|()| register(db).map_err(failed));
-    match done {
-        Ok(()) => db.commit().map_err(failed)?,
-        Err(error) => {
-            db.roll_back().map_err(failed)?;
-            return Err(error);
-        }
-    }
-    load_meta(db).map_err(failed)
-}
-
-/// As [`create`], in the open transaction.
-///
-/// # Errors
-/// As [`create`].
-pub(crate) fn create_within(db: &SqlConnection, name: &Path) -> Result<(), OpenError> {
-    let failed = |error| OpenError::of_engine(name, &error);
-    db.query_row("SELECT pg_advisory_xact_lock(?1)::text", [SCHEMA_LOCK], |_| Ok(())).map_err(failed)?;
-    match has_tables(db, name)? {
-        true => Ok(()),
-        false => {
-            // The index of searches has words of any language.
-            let encoding: String = db.query_row("SHOW server_encoding", [], |row| row.get(0)).map_err(failed)?;
-            if encoding != "UTF8" {
-                let reason = format!("its encoding is {encoding}, and not UTF8");
-                return Err(OpenError::CannotOpen { path: name.into(), reason });
-            }
-            db.execute_batch(TABLES).map_err(failed)?;
-            insert_meta(db).map_err(failed)
-        }
-    }
-}
-
 /// Counts the rows of the tables, for the planner of statements.
 ///
 /// # Errors
@@ -412,24 +380,31 @@ pub(crate) fn durability_gap(db: &SqlConnection) -> SqlResult<Option<String>> {
     db.query_row(GAP, [], |row| row.get(0)).optional()
 }
 
-/// Whether the database has tables, which this program can use: those of its own version, or of a newer one beside which programs of
-/// this version may run.
+/// Compares the tables of a database with those of this program. Tables of a newer version are current if this version can use them.
 ///
 /// # Errors
 /// Fails if the tables are of a version that this program cannot use.
-pub(crate) fn has_tables(db: &SqlConnection, name: &Path) -> Result<bool, OpenError> {
+pub(crate) fn check_version(db: &SqlConnection, name: &Path) -> Result<SchemaState, OpenError> {
+    compare(db, name, VERSION)
+}
+
+/// Compares the tables of a database with those of this version.
+///
+/// # Errors
+/// As [`check_version`].
+pub(crate) fn compare(db: &SqlConnection, name: &Path, version: i64) -> Result<SchemaState, OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     let exists: bool = db.query_row("SELECT to_regclass('meta') IS NOT NULL", [], |row| row.get(0)).map_err(failed)?;
     if !exists {
-        return Ok(false);
+        return Ok(SchemaState::Empty);
     }
     let versions = db.query_row("SELECT version, usable_from FROM meta WHERE id = 1", [], |row| {
         Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
     });
     match versions.map_err(failed)? {
-        (VERSION, _) => Ok(true),
-        (found, usable_from) if found > VERSION && usable_from <= VERSION => Ok(true),
-        (found, _) => Err(OpenError::Newer { path: name.into(), found, known: VERSION }),
+        (found, _) if found < version => Ok(SchemaState::Older(found)),
+        (found, usable_from) if found == version || usable_from <= version => Ok(SchemaState::Current),
+        (found, _) => Err(OpenError::Newer { path: name.into(), found, known: version }),
     }
 }
 
@@ -445,14 +420,4 @@ pub(crate) fn load_meta(db: &SqlConnection) -> SqlResult<DatabaseMeta> {
             signing_key: row.get(2)?,
         })
     })
-}
-
-fn insert_meta(db: &SqlConnection) -> SqlResult<()> {
-    let (mut id_key, mut signing_key) = ([0; 16], [0; 32]);
-    fill_secret(&mut id_key);
-    fill_secret(&mut signing_key);
-    db.run(
-        "INSERT INTO meta (id, version, usable_from, id_key, epoch, signing_key) VALUES (1, ?1, ?1, ?2, ?3, ?4)",
-        params![VERSION, id_key, new_epoch().as_bytes(), signing_key],
-    )
 }

@@ -9,7 +9,7 @@ use crate::base::metrics::{self, DURATION_BOUNDS};
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, InstanceId, UserId};
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
-use crate::store::postgres::schema::server_timeline;
+use crate::store::postgres::schema::{VERSION, server_timeline};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql::values::number;
@@ -204,7 +204,7 @@ impl Turns {
     /// # Errors
     /// Fails if the server does.
     pub(crate) fn register(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        let params = params![self.serves, LEASE_SECONDS];
+        let params = params![self.serves, VERSION, LEASE_SECONDS];
         self.instance = Some(db.prepare_cached(REGISTER)?.query_row(params, |row| row.get(0).map(InstanceId))?);
         Ok(())
     }
@@ -386,6 +386,22 @@ pub(crate) fn is_served(db: &SqlConnection) -> SqlResult<bool> {
     db.prepare_cached(IS_SERVED)?.exists([])
 }
 
+/// Waits for the lock in the open transaction: no writer has a turn until its end.
+///
+/// # Errors
+/// Fails if the lock is not free in time.
+pub(crate) fn lock(db: &SqlConnection) -> SqlResult<()> {
+    db.query_row(LOCK, [TURN_LOCK], |_| Ok(()))
+}
+
+/// The oldest schema version of the instances that serve the database; `None` if none does.
+///
+/// # Errors
+/// Fails if the server does.
+pub(crate) fn oldest_version(db: &SqlConnection) -> SqlResult<Option<i64>> {
+    db.query_row(OLDEST_VERSION, [], |row| row.get(0))
+}
+
 /// Begins a transaction, and calls `take`, which waits for the lock. After an error, no transaction is open.
 fn with_lock<T>(db: &SqlConnection, mut take: impl FnMut() -> SqlResult<T>) -> SqlResult<T> {
     let mut attempts_left = LOCK_ATTEMPTS;
@@ -451,14 +467,16 @@ const BEGIN_TURN: &str = concat!(
     WHERE h.id = 1 LIMIT ?4"
 );
 const REGISTER: &str = "
-    INSERT INTO instances (serves, alive_until) VALUES (?1, clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s')
-    RETURNING id";
+    INSERT INTO instances (serves, schema_version, alive_until)
+    VALUES (?1, ?2, clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s') RETURNING id";
 const EXPIRE: &str = "
     UPDATE instances SET is_expired = 1
     WHERE is_expired = 0 AND alive_until < clock_timestamp() AND id IS DISTINCT FROM ?1
     RETURNING id";
 const IS_SERVED: &str =
     "SELECT 1 FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
+const OLDEST_VERSION: &str = "
+    SELECT min(schema_version) FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
 const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1";
 // The lease is renewed once a second. The other rows are those of before.
 const RENEW: &str = concat!(

@@ -7,6 +7,8 @@ mod faults;
 #[cfg(feature = "cluster")]
 mod instances;
 mod memory;
+#[cfg(feature = "cluster")]
+mod migrations;
 mod named_users;
 mod plans;
 mod purge;

@@ -17,7 +17,7 @@ use crate::store::error::{DataError, OpenError, fault_of};
 #[cfg(feature = "cluster")]
 use crate::store::postgres::{
     address::{Address, SessionUse},
-    schema,
+    migration, schema,
     turn::{Turns, is_served},
 };
 use crate::store::progress::{Progress, ProgressReport};
@@ -124,7 +124,7 @@ fn import_into_server(
     let failed = |error: EngineError| OpenError::of_engine(path, &error);
     let mut turns = Turns::new(false, 0);
     db.begin().map_err(failed)?;
-    schema::create_within(db, path)?;
+    migration::create_within(db, path)?;
     turns.begin_within(db).map_err(failed)?;
     if is_served(db).map_err(failed)? {
         return Err(DataError::InUse { path: path.into(), holder: None });

@@ -76,7 +76,7 @@ impl WriteConnection {
         let db = address.connect(SessionUse::Writer)?;
         let mut turns = Turns::new(true, address.newest_timeline());
         // An import, which needs a database that nothing serves, takes the lock of the schema as well.
-        let meta = postgres::schema::create(&db, &path, |db| turns.register(db))?;
+        let meta = postgres::migration::create(&db, &path, |db| turns.register(db))?;
         Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Box::new(turns), address), fault: None }, meta))
     }
 
