@@ -81,6 +81,62 @@ impl Drop for Balancer {
     }
 }
 
+/// A client of the balancer that reads the stream of a user, and resumes it when it ends.
+pub struct Follower {
+    addr: SocketAddr,
+    token: String,
+    stream: Stream,
+    cursor: u64,
+    /// Number and content of each message.
+    pub messages: Vec<(u64, String)>,
+}
+
+impl Follower {
+    /// Opens the stream after an event.
+    #[track_caller]
+    pub fn start(balancer: &Balancer, token: &str, after: u64) -> Follower {
+        let stream = resume(balancer.addr, token, after);
+        Follower { addr: balancer.addr, token: token.to_owned(), stream, cursor: after, messages: Vec::new() }
+    }
+
+    /// Reads until a message has come. There must be no gap.
+    #[track_caller]
+    pub fn read_to(&mut self, content: &str) {
+        loop {
+            match self.stream.try_next() {
+                Ok(Some(event)) => {
+                    assert_ne!(event.kind(), "gap", "after {}", self.cursor);
+                    if event.id.is_some() {
+                        assert!(event.number() >= self.cursor, "{event:?} after {}", self.cursor);
+                        self.cursor = event.number();
+                    }
+                    if event.kind() == "input" {
+                        self.messages.push((event.number(), event.content().to_owned()));
+                        if event.content() == content {
+                            return;
+                        }
+                    }
+                }
+                Ok(None) | Err(_) => self.stream = resume(self.addr, &self.token, self.cursor),
+            }
+        }
+    }
+}
+
+/// Opens a stream after an event, as soon as an instance accepts it.
+#[track_caller]
+fn resume(addr: SocketAddr, token: &str, after: u64) -> Stream {
+    let fields = [("Authorization", &*format!("Bearer {token}")), ("Last-Event-ID", &after.to_string())];
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match Stream::try_open_with(addr, "", &fields) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < end, "no stream: {error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn command(program: &str, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg("-p").arg(directory).arg("-e").arg(directory.join("error.log"));
@@ -135,37 +191,6 @@ fn both_units_protect_the_machine_alike() {
     assert_eq!(protections[0], protections[1]);
 }
 
-/// Reads the stream of a user until it has shown a message, and resumes it when it ends.
-#[track_caller]
-fn follow_to(balancer: &Balancer, token: &str, stream: &mut Stream, cursor: &mut u64, content: &str) {
-    loop {
-        match stream.try_next() {
-            Ok(Some(event)) => {
-                assert_ne!(event.kind(), "gap");
-                *cursor = event.id.as_ref().map_or(*cursor, |_| event.number());
-                if event.content() == content {
-                    return;
-                }
-            }
-            Ok(None) | Err(_) => *stream = resumed(balancer, token, *cursor),
-        }
-    }
-}
-
-/// Opens a stream after an event, as soon as it can be opened.
-#[track_caller]
-fn resumed(balancer: &Balancer, token: &str, cursor: u64) -> Stream {
-    let fields = [("Authorization", &*format!("Bearer {token}")), ("Last-Event-ID", &cursor.to_string())];
-    let end = Instant::now() + DEADLINE;
-    loop {
-        match Stream::try_open_with(balancer.addr, "", &fields) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < end, "no stream: {error}"),
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn two_instances_behind_nginx_serve_while_one_is_stopped() {
     let mut cluster = Cluster::start_with("balanced", Balancer::options());
@@ -182,13 +207,11 @@ fn two_instances_behind_nginx_serve_while_one_is_stopped() {
     let token = log_in();
     let mut ann = User::at(balancer.addr, user.trim());
     ann.token = token.clone();
+    let start = ann.get("/conversations").expect(200).number("X-Last-Event-Id");
     // One at each instance: nginx takes turns.
-    let mut streams: Vec<(Stream, u64)> = (0..2).map(|_| ann.stream()).map(|stream| (stream, 0)).collect();
-    for (_, cursor) in &mut streams {
-        *cursor = ann.get("/conversations").expect(200).number("X-Last-Event-Id");
-    }
+    let mut followers: Vec<Follower> = (0..2).map(|_| Follower::start(&balancer, &token, start)).collect();
     let mut messages = 0;
-    let mut say = |streams: &mut [(Stream, u64)]| {
+    let mut say = || {
         for _ in 0..20 {
             messages += 1;
             let content = format!("message {messages}");
@@ -196,20 +219,18 @@ fn two_instances_behind_nginx_serve_while_one_is_stopped() {
             let request = ann.request("POST", "/input").header("Idempotency-Key", &format!("key-{messages}"));
             request.json(&json!({"content": content})).send().expect(200);
             ann.get("/conversations").expect(200);
-            for (stream, cursor) in streams.iter_mut() {
-                follow_to(&balancer, &token, stream, cursor, &content);
-            }
+            followers.iter_mut().for_each(|follower| follower.read_to(&content));
         }
     };
-    say(&mut streams);
+    say();
     for instance in 0..2 {
         assert!(cluster.instances[instance].stop().success());
-        say(&mut streams);
+        say();
         log_in();
         cluster.instances[instance].start_again();
-        say(&mut streams);
+        say();
     }
     cluster.instances[0].kill();
-    say(&mut streams);
+    say();
     log_in();
 }

@@ -7,7 +7,7 @@ use crate::store::postgres::migration;
 use crate::store::postgres::schema::{STEPS, SchemaStep, VERSION};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Add to tables that each turn and each query uses. Each fails if it is run twice.
 const PLANTED: [&str; 5] = [
@@ -51,25 +51,17 @@ fn tables_are_migrated_once_while_writers_and_readers_use_them() {
     let mut writers: Vec<Writer> = (0..2).map(|_| Writer::open(&config).unwrap()).collect();
     let readers: Vec<Reader> = (0..4).map(|number| writers[number % 2].open_reader().unwrap()).collect();
     let is_over = &AtomicBool::new(false);
-    let mut slowest = Duration::ZERO;
     thread::scope(|scope| {
         let writing: Vec<_> = writers
             .iter_mut()
             .enumerate()
             .map(|(number, writer)| {
                 scope.spawn(move || {
-                    let mut slowest = Duration::ZERO;
-                    for round in 0.. {
-                        if is_over.load(Relaxed) {
-                            break;
-                        }
-                        let began = Instant::now();
-                        let message = post(ConversationRef::Default, &format!("{round}"));
+                    while !is_over.load(Relaxed) {
+                        let message = post(ConversationRef::Default, "hello");
                         let committed = writer.commit_batch(&[command(&format!("user{number}"), message)], NOW);
                         assert!(committed.results[0].result.is_ok(), "{:?}", committed.results);
-                        slowest = slowest.max(began.elapsed());
                     }
-                    slowest
                 })
             })
             .collect();
@@ -91,10 +83,9 @@ fn tables_are_migrated_once_while_writers_and_readers_use_them() {
         // They go on with the new tables.
         thread::sleep(Duration::from_millis(200));
         is_over.store(true, Relaxed);
-        slowest = writing.into_iter().map(|thread| thread.join().unwrap()).max().unwrap();
+        writing.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(done.iter().all(Result::is_ok), "{done:?}");
     });
-    println!("the slowest transaction took {slowest:?}");
     assert_eq!(
         value(&address, "SELECT version || ' ' || usable_from FROM meta"),
         format!("{PLANTED_VERSION} {VERSION}")

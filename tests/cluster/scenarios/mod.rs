@@ -9,3 +9,4 @@ mod journal;
 mod limits;
 mod redis;
 mod texts;
+mod upgrades;
