@@ -18,25 +18,31 @@ const MESSAGES_BETWEEN: u64 = 100;
 /// The content of the last message.
 const LAST: &str = "the end";
 
-/// Posts messages, and reads. Each request must succeed. Returns number and content of each message.
-fn write(
+/// A client that posts messages, and reads. Each request must succeed.
+struct Writer {
     addr: SocketAddr,
-    name: &str,
-    conversation: &str,
-    is_over: &AtomicBool,
-    count: &AtomicU64,
-) -> Vec<(u64, String)> {
-    let (mut client, token, mut written) = (Client::new(addr), token(name), Vec::new());
-    while !is_over.load(Relaxed) {
-        let content = format!("{name} says {}", written.len());
-        let key = format!("{name}-{}", written.len());
-        let body = json!({"content": content, "conversation_id": conversation});
-        let request = client.request("POST", "/input").token(&token).header("Idempotency-Key", &key);
-        written.push((request.json(&body).send().expect(200).number("X-Event-Id"), content));
-        client.request("GET", "/conversations").token(&token).send().expect(200);
-        count.fetch_add(1, Relaxed);
+    name: String,
+    /// With a key, nginx repeats what an instance that ends has not responded to.
+    has_keys: bool,
+}
+
+impl Writer {
+    /// Writes until the end. Returns number and content of each message.
+    fn write(&self, conversation: &str, is_over: &AtomicBool, count: &AtomicU64) -> Vec<(u64, String)> {
+        let (mut client, token, mut written) = (Client::new(self.addr), token(&self.name), Vec::new());
+        while !is_over.load(Relaxed) {
+            let content = format!("{} says {}", self.name, written.len());
+            let body = json!({"content": content, "conversation_id": conversation});
+            let mut request = client.request("POST", "/input").token(&token);
+            if self.has_keys {
+                request = request.header("Idempotency-Key", &format!("{}-{}", self.name, written.len()));
+            }
+            written.push((request.json(&body).send().expect(200).number("X-Event-Id"), content));
+            client.request("GET", "/conversations").token(&token).send().expect(200);
+            count.fetch_add(1, Relaxed);
+        }
+        written
     }
-    written
 }
 
 #[test]
@@ -61,8 +67,10 @@ fn rolling_restarts_with_tables_of_two_versions_fail_no_request_and_lose_no_even
             })
             .collect();
         let (addr, conversation) = (balancer.addr, &*conversation);
-        let writers: Vec<_> =
-            names.iter().map(|name| scope.spawn(move || write(addr, name, conversation, is_over, count))).collect();
+        let writers: Vec<_> = (names.iter().enumerate())
+            .map(|(number, name)| Writer { addr, name: name.clone(), has_keys: number % 2 == 0 })
+            .map(|writer| scope.spawn(move || writer.write(conversation, is_over, count)))
+            .collect();
         let over = Over(is_over);
         let rounds = amount(2, 10);
         for round in 0..rounds {
