@@ -21,7 +21,6 @@ use crate::domain::id::EventNumber;
 use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
 use connection::table::ConnectionTable;
-use cut_off::CutOff;
 use message::ShardMessage;
 use request::finished::FinishedRequest;
 use shared::SharedState;
@@ -137,7 +136,8 @@ pub struct Shard {
     quota_text: Vec<u8>,
     draining: bool,
     shutdown: ShutdownProgress,
-    cut_off: CutOff,
+    /// When streams may be turned away next, because the database server cannot be reached.
+    cut_off_check_at: MonoTime,
 }
 
 impl Shard {
@@ -172,7 +172,7 @@ impl Shard {
             quota_text: Vec::new(),
             draining: false,
             shutdown: ShutdownProgress::default(),
-            cut_off: CutOff::default(),
+            cut_off_check_at: MonoTime(0),
         }
     }
 

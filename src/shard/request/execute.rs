@@ -38,6 +38,9 @@ impl Shard {
             Ok(action) => action,
             Err(error) => return self.respond(slot, &request_context, error.into_response(), now),
         };
+        if let Some(response) = self.cut_off_response(&action, now.mono) {
+            return self.respond(slot, &request_context, response, now);
+        }
         match action {
             Action::Respond(response) => self.respond(slot, &request_context, response, now),
             Action::Submit(kind) => {
@@ -56,10 +59,6 @@ impl Shard {
                 let Some(caller) = admitted.caller else {
                     return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
                 };
-                if self.is_cut_off(now.mono) {
-                    let deferral = self.defer_stream(wanted.start, wanted.named);
-                    return self.respond(slot, &request_context, deferral, now);
-                }
                 let is_for_all = wanted.filter.conversation.is_none() && wanted.filter.workspace.is_none();
                 // Another process may have assigned a number beyond the position: the snapshot of the query decides.
                 if is_for_all && !self.is_beyond_position(wanted.start) {
@@ -71,10 +70,6 @@ impl Shard {
                 self.query(slot, pending, kind, now);
             }
             Action::FollowAnswer(wanted) => {
-                if self.is_cut_off(now.mono) {
-                    let deferral = self.defer_stream(wanted.start, wanted.named);
-                    return self.respond(slot, &request_context, deferral, now);
-                }
                 let kind = QueryKind::AnswerPage {
                     conversation: wanted.conversation,
                     message: wanted.message,

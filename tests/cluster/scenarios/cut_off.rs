@@ -41,6 +41,9 @@ fn an_instance_that_is_cut_off_the_database_turns_its_streams_away() {
             println!("{link:?}: the streams were turned away after {turned_away:?}");
             assert!(turned_away >= Duration::from_secs(15) && event.data["retry_ms"].as_u64() >= Some(500));
             assert!(stream.try_next().expect("no reset").is_none(), "the stream ends");
+            // It rejects requests without trying any more.
+            let response = Client::new(addr).request("GET", "/conversations").token(&user.token).send().expect(503);
+            assert_eq!(response.header("Retry-After"), Some("1"));
             // All clients go on at the others.
             traffic.wait_for_progress(&[0, 1, 2], STALL_MAX);
 
