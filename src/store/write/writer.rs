@@ -616,9 +616,13 @@ impl Writer {
     }
 
     /// Reads the counts of expiring events, if they are not known. While other instances change them in each turn, once a second
-    /// is enough.
+    /// is enough, and while the server fails, they stay unknown.
     fn refresh_stats(&mut self, now: MonoTime) {
         let is_server = self.connection.db.is_server();
+        // Results do not wait for a server that does not reply.
+        if is_server && self.connection.fault().is_some() {
+            return;
+        }
         if is_server && self.cache.stats.is_none() && now < self.stats_read_at.plus_milliseconds(STATS_MILLISECONDS) {
             return;
         }
