@@ -6,7 +6,7 @@
 use crate::model::Users;
 use crate::world::*;
 use cortex_core::internals::{
-    AnswerStarted, BusMessage, CommitNotice, Committed, EventKind, EventNumber, JobId, LiveAnswer, MessageId, UserId,
+    AnswerStarted, BusMessage, CommitNotice, Committed, EventKind, EventNumber, JobId, LiveAnswer, UserId,
 };
 use std::collections::BTreeMap;
 
