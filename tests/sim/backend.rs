@@ -49,7 +49,8 @@ impl World {
         let waiting = process.commands.len();
         let count = 1 + self.below(waiting.min(8));
         let commands = self.process(instance).commands.take(count);
-        let fault = match self.below(40) {
+        // Few seeds run on a server.
+        let fault = match self.below(if is_on_server() { 20 } else { 40 }) {
             _ if self.calm => Fault::None,
             0 => Fault::Full,
             1 => Fault::Busy,
@@ -445,6 +446,11 @@ impl World {
         trace!(self, "instance {instance}: crash");
         self.coverage.crashes += 1;
         self.coverage.crashes_with_messages += u64::from(message);
+        if is_on_server() && self.chance(1, 2) {
+            self.coverage.crashes_in_turn += 1;
+            let process = self.instances[instance].as_mut().expect("the instance runs");
+            self.database.begin_turn(&mut process.writer);
+        }
         let process = self.instances[instance].take().expect("the instance runs");
         #[cfg(feature = "cluster")]
         self.left_bus(instance, &process);

@@ -127,8 +127,8 @@ impl World {
         let has_any = !messages.is_empty();
         while let Some((to, message)) = messages.pop_front() {
             let mut messages_to = vec![message];
-            while let Some((_, message)) = messages.pop_front_if(|(next, _)| *next == to) {
-                messages_to.push(message);
+            while messages.front().is_some_and(|(next, _)| *next == to) {
+                messages_to.extend(messages.pop_front().map(|(_, message)| message));
             }
             let timeline = match self.below(40) {
                 _ if self.calm => TIMELINE,

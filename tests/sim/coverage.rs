@@ -67,6 +67,7 @@ counters! { Coverage {
     crashes,
     crashes_with_messages,
     crashes_unreported,
+    crashes_in_turn,
     stops,
     moves,
     ahead,

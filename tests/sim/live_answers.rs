@@ -199,12 +199,12 @@ impl World {
 
     fn recipients_at(&self, answer: &SimAnswer, at: u64) -> Users {
         let later = self.model.journal[answer.through as usize..].iter();
-        let changes = later.filter(|entry| {
+        let mut changes = later.filter(|entry| {
             entry.event.number.0 <= at
                 && entry.event.kind == EventKind::ConversationUpdated
                 && entry.event.conversation_id == Some(answer.started.conversation_id)
         });
-        let latest = changes.last().map(|entry| entry.recipients);
+        let latest = changes.next_back().map(|entry| entry.recipients);
         let users = answer.started.recipients.iter();
         latest.unwrap_or_else(|| users.fold(0, |users, id| users | 1 << self.model.user(id)))
     }

@@ -164,7 +164,7 @@ fn simulated_runs_lose_nothing() {
     let counts: Vec<String> = total.all().iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!("simulated in {:.1} s: {}", started.elapsed().as_secs_f64(), counts.join(", "));
     if seeds >= seeds_default {
-        let sessions = ["sessions_lost", "replies_lost"];
+        let sessions = ["sessions_lost", "replies_lost", "crashes_in_turn"];
         // The few seeds on a server may lack these.
         let rare = [
             "ahead",

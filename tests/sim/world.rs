@@ -204,7 +204,8 @@ impl World {
             notified_rows_max: [2, 4, 256][random.below(3) as usize],
             query_rows_max: [1, 1 + random.below(30) as usize, QUERY_ROWS_EXAMINED_MAX][random.below(3) as usize],
             heavy,
-            steps: if heavy { 800 } else { 1_600 },
+            // The bus has steps of its own.
+            steps: if heavy { 800 } else { 1_600 } * if instances > 1 { 6 } else { 5 } / 5,
         };
         let users: Vec<UserId> = (0..setup.users).map(|n| UserId::new_unchecked(format!("user-{n}"))).collect();
         let shown = vec![0; users.len()];

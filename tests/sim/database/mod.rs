@@ -75,6 +75,15 @@ impl RunDatabase {
         }
     }
 
+    /// Leaves a process on a server inside its transaction, as if it were killed there.
+    pub fn begin_turn(&self, #[cfg_attr(not(feature = "cluster"), expect(unused))] writer: &mut Writer) {
+        match self {
+            RunDatabase::File(_) => unreachable!("a file is locked by its process"),
+            #[cfg(feature = "cluster")]
+            RunDatabase::Server(server) => server.begin_turn(writer),
+        }
+    }
+
     /// Ends the lease of a killed process, which would last for some seconds of the real time.
     pub fn expire_instance(&self, killed: Option<InstanceId>) {
         match self {

@@ -95,6 +95,12 @@ impl ServerDatabase {
         rows.unwrap_or_else(|error| panic!("{query}: {error:?}"))
     }
 
+    /// Leaves a process with a transaction that has the lock and has written.
+    pub fn begin_turn(&self, writer: &mut Writer) {
+        let lock = format!("SELECT pg_advisory_xact_lock({TURN_LOCK})");
+        writer.execute_batch(&format!("BEGIN; {lock}; UPDATE journal_head SET turn = turn + 1, number = number + 1"));
+    }
+
     pub fn expire_instance(&self, InstanceId(id): InstanceId) {
         self.execute(&format!(
             "UPDATE instances SET is_expired = 1 WHERE id = {id};
