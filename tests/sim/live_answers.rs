@@ -1,7 +1,7 @@
-//! Answers that run at an instance and are shown at all. The store of these runs has none, so commits get invented ones, whose texts
+//! Answers that run at one instance and are shown at all of them. The store of these runs has none, so commits get invented ones, whose texts
 //! never begin. Each has the message that it answers as its own, so that it ends with the message, its conversation or its workspace.
 //!
-//! An instance that was told of an answer has it exactly until the event comes out that ends it, with the recipients of that time.
+//! An instance that has received an answer has it exactly until the event comes out that ends it, with the recipients of that time.
 
 use crate::model::Users;
 use crate::world::*;
@@ -21,8 +21,8 @@ pub struct SimAnswer {
     through: u64,
 }
 
-/// What an instance was told of answers.
-pub struct ToldAnswers {
+/// The answers that an instance has received.
+pub struct ReceivedAnswers {
     /// By the answer's place, the number through which its recipients were known when it was received.
     known_at: BTreeMap<usize, u64>,
     /// The number through which it may lack events, which may have ended any answer that was known before: where it has started, or the
@@ -30,15 +30,15 @@ pub struct ToldAnswers {
     lacking_through: u64,
 }
 
-impl ToldAnswers {
+impl ReceivedAnswers {
     /// Of an instance that has started at this position.
-    pub fn new(position: EventNumber) -> ToldAnswers {
-        ToldAnswers { known_at: BTreeMap::new(), lacking_through: position.0 }
+    pub fn new(position: EventNumber) -> ReceivedAnswers {
+        ReceivedAnswers { known_at: BTreeMap::new(), lacking_through: position.0 }
     }
 
     /// Events through this number may be missing.
     pub fn forget(&mut self, through: EventNumber) {
-        *self = ToldAnswers::new(through);
+        *self = ReceivedAnswers::new(through);
     }
 
     fn told(&mut self, answer: usize, known_at: u64) {
@@ -84,12 +84,12 @@ impl World {
         self.answers.push(SimAnswer { started, before, through });
     }
 
-    /// An instance is told of the answers that its own commit started.
+    /// An instance receives the answers that its own commit started.
     pub fn starts_reported(&mut self, instance: usize, committed: &Committed) {
         self.starts_told(instance, &committed.started, committed.before);
     }
 
-    /// An instance is told of answers by a notice.
+    /// An instance receives answers in a notice.
     pub fn starts_noticed(&mut self, instance: usize, notice: &CommitNotice) {
         let position = self.process(instance).merger.position();
         for started in notice.started.iter() {

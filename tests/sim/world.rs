@@ -12,7 +12,7 @@ use crate::fair_queue::FairQueue;
 use crate::follower::Follower;
 use crate::link::*;
 #[cfg(feature = "cluster")]
-use crate::live_answers::{SimAnswer, ToldAnswers};
+use crate::live_answers::{ReceivedAnswers, SimAnswer};
 use crate::model::Model;
 use crate::planted::Planted;
 use crate::session::{Doing, Moment};
@@ -109,7 +109,7 @@ pub struct Process {
     #[cfg(feature = "cluster")]
     pub answers: LiveAnswerSet,
     #[cfg(feature = "cluster")]
-    pub told: ToldAnswers,
+    pub told: ReceivedAnswers,
     pub deliveries: VecDeque<Delivery>,
     pub draining: bool,
     /// Whether it does nothing for a while, as a stopped process.
@@ -324,7 +324,7 @@ impl World {
             #[cfg(feature = "cluster")]
             answers: LiveAnswerSet::default(),
             #[cfg(feature = "cluster")]
-            told: ToldAnswers::new(position),
+            told: ReceivedAnswers::new(position),
             deliveries: VecDeque::new(),
             draining: false,
             stopped: false,
