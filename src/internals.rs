@@ -24,13 +24,15 @@ pub use crate::domain::answer_job::{
 pub use crate::domain::answer_page::{AnswerPage, EndedText};
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 #[cfg(feature = "cluster")]
-pub use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName};
+pub use crate::domain::bus_message::{BusMessage, CommitNotice};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
 pub use crate::domain::completion_error::CompletionError;
 pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 pub use crate::domain::history::{AnswerSettings, History};
 pub use crate::domain::holder::Holder;
+#[cfg(feature = "cluster")]
+pub use crate::domain::id::InstanceName;
 pub use crate::domain::id::{
     ConversationId, EventNumber, InstanceId, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId,
 };

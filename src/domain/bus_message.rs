@@ -10,11 +10,6 @@ use crate::domain::peer_query::{PeerAnswer, PeerQueryKind};
 use crate::domain::started_answer::AnswerStarted;
 use std::net::IpAddr;
 use std::sync::Arc;
-use uuid::Uuid;
-
-/// The name of an instance on the bus: random, and never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct InstanceName(pub Uuid);
 
 /// A message on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,11 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub i64);
 
+/// The name of an instance on the bus: random, and never used again.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InstanceName(pub Uuid);
+
 /// The number of an event in the journal. Numbers grow in commit order and are never reused. 0 precedes the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EventNumber(pub u64);

@@ -3,7 +3,11 @@
 //!
 //! Invariant: a text is only appended to, and its concatenated deltas are the text through what was shown.
 
+#[cfg(feature = "cluster")]
+use super::id::InstanceName;
 use super::id::{EventNumber, MessageId, UserId};
+#[cfg(feature = "cluster")]
+use crate::base::limits::CONTENT_BYTES_MAX;
 use crate::base::limits::{OUTPUT_DELTA_BYTES_MAX, REASONING_BYTES_MAX};
 use crate::base::text::{beginning, char_boundary};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,9 +23,9 @@ struct LiveState {
     recipients: Arc<[UserId]>,
     recipients_since: EventNumber,
     is_over: bool,
-    /// Whether another instance asks the model, and this one gets what was shown.
+    /// The other instance that asks the model, of which this one gets what was shown.
     #[cfg(feature = "cluster")]
-    is_of_other: bool,
+    owner: Option<InstanceName>,
 }
 
 /// A text and the deltas in which it was shown.
@@ -121,8 +125,8 @@ impl Eq for LiveAnswer {}
 impl LiveAnswer {
     /// An answer of another instance, of which nothing is known yet.
     #[cfg(feature = "cluster")]
-    pub(crate) fn of_other_instance() -> LiveAnswer {
-        let state = LiveState { is_of_other: true, ..LiveState::default() };
+    pub(crate) fn of_other_instance(owner: InstanceName) -> LiveAnswer {
+        let state = LiveState { owner: Some(owner), ..LiveState::default() };
         LiveAnswer(Arc::new(Mutex::new(state)))
     }
 
@@ -141,21 +145,31 @@ impl LiveAnswer {
     /// Takes a part of an answer of another instance.
     ///
     /// # Errors
-    /// Fails if the text before the part is missing, with what is known.
+    /// Fails if the text before the part is missing, with what is known. Nothing is known of what this instance shows if the answer was
+    /// begun by another one: its texts are others.
     #[cfg(feature = "cluster")]
-    pub(crate) fn receive(&self, part: &AnswerPart) -> Result<Option<AnswerDelta>, ShownText> {
+    pub(crate) fn receive(
+        &self,
+        from: InstanceName,
+        part: &AnswerPart,
+    ) -> Result<Option<AnswerDelta>, Option<ShownText>> {
         let mut state = self.state();
-        if !state.is_of_other {
-            return Ok(None);
+        match state.owner {
+            None => return Ok(None),
+            Some(owner) if owner != from => return Err(None),
+            Some(_) => {}
         }
         let text = match part.kind {
             AnswerTextKind::Text => &mut state.text,
             AnswerTextKind::Reasoning => &mut state.reasoning,
         };
         let from = text.content.len();
-        let Some(known) = from.checked_sub(part.from) else { return Err(state.shown()) };
-        // A part begins and ends where characters do. If not, it is wrong.
+        let Some(known) = from.checked_sub(part.from) else { return Err(Some(state.shown())) };
+        // A part begins and ends where characters do, and is one of a text that can be stored. If not, it is wrong.
         let Some(new) = part.text.get(known..).filter(|new| !new.is_empty()) else { return Ok(None) };
+        if from + new.len() > CONTENT_BYTES_MAX {
+            return Ok(None);
+        }
         text.content.push_str(new);
         let to = text.content.len();
         text.first_index = part.index.saturating_sub(text.delta_ends.len() as u64);
@@ -163,10 +177,10 @@ impl LiveAnswer {
         Ok(Some(AnswerDelta { message_id: part.message_id, kind: part.kind, index: part.index, from, to }))
     }
 
-    /// Whether another instance asks the model.
+    /// The other instance that asks the model; `None` if this one does.
     #[cfg(feature = "cluster")]
-    pub(crate) fn is_of_other_instance(&self) -> bool {
-        self.state().is_of_other
+    pub(crate) fn owner(&self) -> Option<InstanceName> {
+        self.state().owner
     }
 
     /// Appends a piece of text.
@@ -229,6 +243,14 @@ impl LiveAnswer {
         with_text.then(|| state.text.show(message_id, AnswerTextKind::Text))?
     }
 
+    /// Whether a delta begins and ends where deltas of this answer do.
+    pub(crate) fn has(&self, delta: &AnswerDelta) -> bool {
+        let state = self.state();
+        let ends = &state.text(delta.kind).delta_ends;
+        let is_end = |byte: usize| u32::try_from(byte).is_ok_and(|byte| ends.binary_search(&byte).is_ok());
+        (delta.from == 0 || is_end(delta.from)) && is_end(delta.to)
+    }
+
     /// Calls `read` with the text after byte `from`, through `to` or as many deltas as `bytes_max` allows, but at least one. Its
     /// other arguments are the index of the last of the deltas, and where that ends. `bytes` returns what a text counts for.
     /// Returns that end and what `read` returned. The texts are locked meanwhile.
@@ -256,7 +278,7 @@ impl LiveAnswer {
             (through, next) = (end, next + 1);
         }
         assert!(through > from, "{to} is the end of a delta");
-        (through, read(first_index + next as u64 - 1, through, &content[from..through]))
+        (through, read(first_index.saturating_add(next as u64 - 1), through, &content[from..through]))
     }
 
     /// The beginning of the character of the text that has this byte, or the end of the text.
@@ -398,9 +420,11 @@ mod tests {
     #[test]
     fn parts_that_were_lost_repeated_or_joined_are_the_same_text() {
         use AnswerTextKind::{Reasoning, Text};
-        let (own, other) = (LiveAnswer::default(), LiveAnswer::of_other_instance());
+        let owner = InstanceName(Uuid::nil());
+        let (own, other) = (LiveAnswer::default(), LiveAnswer::of_other_instance(owner));
         let part = |kind, from| own.part(ID, kind, from).expect("it is shown");
-        let receive = |part: &AnswerPart| other.receive(part).map(|delta| delta.map(|delta| (delta.index, delta.to)));
+        let receive =
+            |part: &AnswerPart| other.receive(owner, part).map(|delta| delta.map(|delta| (delta.index, delta.to)));
         let mut parts = Vec::new();
         for piece in ["ab", "\u{1f600}", "c", "d", "ef"] {
             own.append(piece);
@@ -410,7 +434,7 @@ mod tests {
         assert_eq!(receive(&parts[0]), Ok(Some((0, 2))));
         assert_eq!(receive(&parts[0]), Ok(None), "a part that is known");
         let missing = ShownText { bytes: 2, reasoning_bytes: 0 };
-        assert_eq!(receive(&parts[2]), Err(missing), "the part before it was lost");
+        assert_eq!(receive(&parts[2]), Err(Some(missing)), "the part before it was lost");
         own.append("not shown yet");
         assert_eq!(receive(&part(Text, missing.bytes)), Ok(Some((4, 10))));
         assert_eq!(receive(&parts[4]), Ok(None), "a part of what was requested");
@@ -422,13 +446,21 @@ mod tests {
         let overlapping = part(Text, 8);
         assert_eq!(receive(&overlapping), Ok(Some((5, 23))));
         assert_eq!(other.text_from(10), "not shown yet");
-        assert_eq!(own.receive(&overlapping), Ok(None), "it runs here");
+        assert_eq!(own.receive(owner, &overlapping), Ok(None), "it runs here");
+        let stopped = InstanceName(Uuid::max());
+        assert_eq!(other.receive(stopped, &overlapping), Err(None), "another instance has begun it again");
         own.append_reasoning("hm");
         own.show(ID, true).unwrap();
         assert_eq!(receive(&part(Reasoning, 0)), Ok(Some((0, 2))));
         assert_eq!((other.reasoning(), own.part(ID, Text, 3)), ("hm".to_owned(), None));
         let wrong = AnswerPart { from: usize::MAX, ..overlapping };
         assert!(receive(&wrong).is_err());
+        // What no program sends.
+        let wrong = |from: usize, text: &str| AnswerPart { index: u64::MAX, from, text: text.into(), ..part(Text, 0) };
+        assert_eq!(receive(&wrong(22, "\u{1f600}")), Ok(None), "within a character");
+        assert_eq!(receive(&wrong(23, &"x".repeat(CONTENT_BYTES_MAX))), Ok(None), "longer than a message");
+        assert_eq!(receive(&wrong(23, "x")), Ok(Some((u64::MAX, 24))));
+        assert_eq!(other.with_deltas(Text, (0, 24), 100, str::len, |index, _, _| index).1, u64::MAX);
     }
 
     #[test]

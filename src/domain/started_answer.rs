@@ -4,6 +4,8 @@
 use crate::base::limits::RECEIVED_TEXTS_BYTES_MAX;
 use crate::domain::answer_job::JobId;
 use crate::domain::event::{Event, EventKind};
+#[cfg(feature = "cluster")]
+use crate::domain::id::InstanceName;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::live_answer::LiveAnswer;
 #[cfg(feature = "cluster")]
@@ -108,10 +110,17 @@ impl LiveAnswerSet {
         self.answers.get(&message_id)
     }
 
+    /// Whether an instance has told of a run of an answer that is not in the set. What runs in this one is not replaced.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_new(&self, started: &AnswerStarted) -> bool {
+        let owner = self.get(started.message_id).map(|known| known.live.owner());
+        owner.is_none_or(|owner| owner.is_some() && owner != started.live.owner())
+    }
+
     /// Those of `started` that are not in the set. A bus may repeat a message, and an answer that starts again would lose its text.
     #[cfg(feature = "cluster")]
     pub fn without_known(&self, started: &Arc<[AnswerStarted]>) -> Arc<[AnswerStarted]> {
-        let is_new = |started: &&AnswerStarted| !self.answers.contains_key(&started.message_id);
+        let is_new = |started: &&AnswerStarted| self.is_new(started);
         if started.iter().all(|started| is_new(&started)) {
             return Arc::clone(started);
         }
@@ -132,13 +141,17 @@ impl LiveAnswerSet {
     /// # Errors
     /// Fails with what is missing before the part.
     #[cfg(feature = "cluster")]
-    pub(crate) fn receive(&mut self, part: &AnswerPart) -> Result<Option<AnswerDelta>, TextRequest> {
+    pub(crate) fn receive(
+        &mut self,
+        from: InstanceName,
+        part: &AnswerPart,
+    ) -> Result<Option<AnswerDelta>, TextRequest> {
         let message_id = part.message_id;
         let Some(started) = self.answers.get(&message_id) else { return Err(TextRequest { message_id, known: None }) };
         if self.received_bytes + part.text.len() > RECEIVED_TEXTS_BYTES_MAX {
             return Ok(None);
         }
-        let received = started.live.receive(part).map_err(|known| TextRequest { message_id, known: Some(known) });
+        let received = started.live.receive(from, part).map_err(|known| TextRequest { message_id, known });
         received.inspect(|delta| self.received_bytes += delta.map_or(0, |delta| delta.to - delta.from))
     }
 
@@ -146,7 +159,11 @@ impl LiveAnswerSet {
     pub fn committed(&mut self, started: &[AnswerStarted], events: &[Arc<Event>]) {
         for started in started {
             started.live.set_recipients(&started.recipients, started.known_at);
-            self.answers.insert(started.message_id, started.clone());
+            let replaced = self.answers.insert(started.message_id, started.clone());
+            if let Some(replaced) = replaced.filter(|replaced| replaced.live != started.live) {
+                // Another run of the same answer.
+                self.end(&replaced);
+            }
         }
         if self.answers.is_empty() {
             return;
@@ -162,13 +179,18 @@ impl LiveAnswerSet {
                 }
                 Some(AnswerChange::Over) => true,
             });
-            for (_, started) in over {
-                started.live.set_over();
-                #[cfg(feature = "cluster")]
-                if started.live.is_of_other_instance() {
-                    self.received_bytes -= started.live.bytes();
-                }
-            }
+            let over: Vec<AnswerStarted> = over.map(|(_, started)| started).collect();
+            over.iter().for_each(|started| self.end(started));
+        }
+    }
+
+    /// Ends an answer that is no longer in the set.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_self))]
+    fn end(&mut self, started: &AnswerStarted) {
+        started.live.set_over();
+        #[cfg(feature = "cluster")]
+        if started.live.owner().is_some() {
+            self.received_bytes -= started.live.bytes();
         }
     }
 }
@@ -180,6 +202,8 @@ mod tests {
     use crate::domain::event::EventBody;
     use crate::domain::live_answer::AnswerTextKind;
     use uuid::Uuid;
+
+    const OTHER: InstanceName = InstanceName(Uuid::nil());
 
     fn users(names: &[&str]) -> Arc<[UserId]> {
         names.iter().map(|name| UserId::new_unchecked(*name)).collect()
@@ -254,7 +278,7 @@ mod tests {
         let other = |number| AnswerStarted {
             message_id: MessageId(Uuid::from_u128(number)),
             conversation_id: ConversationId(Uuid::from_u128(number)),
-            live: LiveAnswer::of_other_instance(),
+            live: LiveAnswer::of_other_instance(OTHER),
             ..started()
         };
         let part = |number, from, bytes: usize| AnswerPart {
@@ -267,22 +291,25 @@ mod tests {
         let mut answers = LiveAnswerSet::default();
         answers.committed(&[other(1), other(2)], &[]);
         let most = RECEIVED_TEXTS_BYTES_MAX - 10;
-        assert!(answers.receive(&part(1, 0, most)).is_ok_and(|delta| delta.is_some()));
-        assert_eq!(answers.receive(&part(2, 0, 11)), Ok(None), "there is no room");
-        assert!(answers.receive(&part(2, 0, 10)).is_ok_and(|delta| delta.is_some()));
-        let missing = answers.receive(&part(2, 11, 0)).unwrap_err();
+        assert!(answers.receive(OTHER, &part(1, 0, most)).is_ok_and(|delta| delta.is_some()));
+        assert_eq!(answers.receive(OTHER, &part(2, 0, 11)), Ok(None), "there is no room");
+        assert!(answers.receive(OTHER, &part(2, 0, 10)).is_ok_and(|delta| delta.is_some()));
+        let missing = answers.receive(OTHER, &part(2, 11, 0)).unwrap_err();
         assert_eq!(missing.known.map(|known| known.bytes), Some(10));
         let unknown = TextRequest { message_id: MessageId(Uuid::from_u128(3)), known: None };
-        assert_eq!(answers.receive(&part(3, 0, 0)), Err(unknown));
+        assert_eq!(answers.receive(OTHER, &part(3, 0, 0)), Err(unknown));
         let deleted = Event {
             kind: EventKind::ConversationDeleted,
             conversation_id: Some(other(1).conversation_id),
             ..Event::clone(&recipients_changed(1, &[]))
         };
         answers.committed(&[], &[Arc::new(deleted)]);
-        assert!(answers.receive(&part(2, 10, most - 10)).is_ok_and(|delta| delta.is_some()), "there is room again");
+        assert!(
+            answers.receive(OTHER, &part(2, 10, most - 10)).is_ok_and(|delta| delta.is_some()),
+            "there is room again"
+        );
         answers.forget();
         answers.committed(&[other(4)], &[]);
-        assert!(answers.receive(&part(4, 0, most)).is_ok_and(|delta| delta.is_some()), "there is room again");
+        assert!(answers.receive(OTHER, &part(4, 0, most)).is_ok_and(|delta| delta.is_some()), "there is room again");
     }
 }

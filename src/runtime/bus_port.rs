@@ -5,7 +5,8 @@
 use crate::base::limits::{BUS_QUERY_MILLISECONDS, BUS_QUEUE_BYTES_MAX};
 use crate::base::metrics;
 use crate::base::random::fill_secret;
-use crate::domain::bus_message::{BusMessage, InstanceName};
+use crate::domain::bus_message::BusMessage;
+use crate::domain::id::InstanceName;
 use crate::domain::peer_query::{PeerAnswer, PeerQuery, PeerResponse};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
@@ -31,8 +32,10 @@ pub(crate) struct BusPort {
     is_filled: Condvar,
     /// Whether messages go through.
     is_up: AtomicBool,
-    /// The number of other instances.
+    /// The number of other instances in the database.
     others: AtomicUsize,
+    /// The number of other instances that were heard on the bus a moment ago, of which the database may not have told yet.
+    heard: AtomicUsize,
     /// The timeline of the database server.
     timeline: AtomicI64,
 }
@@ -53,8 +56,8 @@ struct MessageQueue {
 #[derive(Debug)]
 struct OpenPeerQuery {
     asked_at: Instant,
-    /// The number of instances that have not answered.
-    left: usize,
+    /// The instances that have answered.
+    answered: Vec<InstanceName>,
     response: PeerResponse,
 }
 
@@ -70,6 +73,7 @@ impl BusPort {
             is_filled: Condvar::new(),
             is_up: AtomicBool::new(false),
             others: AtomicUsize::new(0),
+            heard: AtomicUsize::new(0),
             timeline: AtomicI64::new(0),
         }
     }
@@ -102,21 +106,24 @@ impl BusPort {
         let number = queue.next_query;
         queue.next_query += 1;
         let response = PeerResponse { to: query.reply_to, answers: Vec::new(), is_complete: false };
-        let left = self.others.load(Relaxed);
-        queue.queries.insert(number, OpenPeerQuery { asked_at: Instant::now(), left, response });
+        queue.queries.insert(number, OpenPeerQuery { asked_at: Instant::now(), answered: Vec::new(), response });
         drop(queue);
         self.push((None, BusMessage::Query(number, query.kind)));
     }
 
-    /// Takes an answer. Returns the response if it is complete.
-    pub(crate) fn answered(&self, number: u64, answer: PeerAnswer) -> Option<PeerResponse> {
+    /// Takes an answer of an instance. Returns the response if it is complete. An answer that comes again is ignored.
+    pub(crate) fn answered(&self, from: InstanceName, number: u64, answer: PeerAnswer) -> Option<PeerResponse> {
         let mut queue = self.queue();
         let query = queue.queries.get_mut(&number)?;
         // No other instance has the stream.
         let is_decided = matches!(answer, PeerAnswer::Renewed(Some(_)));
+        if query.answered.contains(&from) {
+            return None;
+        }
+        query.answered.push(from);
         query.response.answers.push(answer);
-        query.left = query.left.saturating_sub(1);
-        if query.left > 0 && !is_decided {
+        let others = self.others.load(Relaxed).max(self.heard.load(Relaxed));
+        if query.answered.len() < others && !is_decided {
             return None;
         }
         let mut response = queue.queries.remove(&number)?.response;
@@ -206,6 +213,11 @@ impl BusPort {
         self.timeline.store(timeline, Relaxed);
     }
 
+    /// Sets the number of other instances that were heard a moment ago.
+    pub(crate) fn set_heard(&self, heard: usize) {
+        self.heard.store(heard, Relaxed);
+    }
+
     fn queue(&self) -> MutexGuard<'_, MessageQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,13 +278,18 @@ mod tests {
         };
         (0..3).for_each(|slot| port.ask(query(slot)));
         let streams = || PeerAnswer::Streams(Vec::new());
-        assert_eq!(port.answered(0, streams()), None);
-        let complete = port.answered(0, streams()).expect("both have answered");
+        let [a, b, c] = [1, 2, 3].map(|number| InstanceName(Uuid::from_u128(number)));
+        assert_eq!(port.answered(a, 0, streams()), None);
+        assert_eq!(port.answered(a, 0, streams()), None, "it came twice");
+        let complete = port.answered(b, 0, streams()).expect("both have answered");
         assert_eq!((complete.to.slot, complete.answers.len(), complete.is_complete), (0, 2, true));
-        assert_eq!(port.answered(0, streams()), None, "an answer too many");
-        let renewed = port.answered(1, PeerAnswer::Renewed(Some(WallTime(1)))).expect("one instance has the stream");
+        assert_eq!(port.answered(c, 0, streams()), None, "an answer too many");
+        let renewed = port.answered(a, 1, PeerAnswer::Renewed(Some(WallTime(1)))).expect("one instance has the stream");
         assert_eq!((renewed.to.slot, renewed.answers.len(), renewed.is_complete), (1, 1, true));
-        assert_eq!(port.answered(2, streams()), None);
+        // A third instance has just started.
+        port.set_heard(3);
+        assert_eq!(port.answered(c, 2, streams()), None);
+        assert_eq!(port.answered(b, 2, streams()), None);
         // The publisher waits for the end of the time.
         assert_eq!(port.take(Duration::ZERO).map(|messages| messages.len()), Some(3));
         let mut late = Vec::new();
@@ -280,6 +297,6 @@ mod tests {
             assert_eq!(port.take(Duration::from_secs(600)).map(|messages| messages.len()), Some(0));
             late = port.late_responses();
         }
-        assert_eq!((late.len(), late[0].to.slot, late[0].answers.len(), late[0].is_complete), (1, 2, 1, false));
+        assert_eq!((late.len(), late[0].to.slot, late[0].answers.len(), late[0].is_complete), (1, 2, 2, false));
     }
 }

@@ -16,9 +16,11 @@ use crate::base::time::MonoTime;
 #[cfg(feature = "cluster")]
 use crate::domain::answer_status_change::AnswerStatusChange;
 #[cfg(feature = "cluster")]
-use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts};
+use crate::domain::bus_message::{BusMessage, CommitNotice, PeerCounts};
 use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
+#[cfg(feature = "cluster")]
+use crate::domain::id::InstanceName;
 #[cfg(feature = "cluster")]
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, ShownText, TextRequest};
 #[cfg(feature = "cluster")]
@@ -55,6 +57,9 @@ struct DistributorState {
     merger: Merger,
     live_answers: LiveAnswerSet,
     has_ended: bool,
+    /// The position, and the newest number, for which a slice was due last.
+    #[cfg(feature = "cluster")]
+    sliced_at: (EventNumber, EventNumber),
 }
 
 impl Distributor {
@@ -70,6 +75,8 @@ impl Distributor {
             merger: Merger::new(position, has_slices),
             live_answers: LiveAnswerSet::default(),
             has_ended: false,
+            #[cfg(feature = "cluster")]
+            sliced_at: (position, position),
         };
         Distributor { state: Mutex::new(state), slice_is_due: Condvar::new(), replies, shared }
     }
@@ -113,7 +120,7 @@ impl Distributor {
     }
 
     /// Waits until a slice may be due. Without a bus, that is at once if events are known to be missing. With one, their notices may be
-    /// a little late. Returns the number after which the slice begins; `None` once the writer has ended.
+    /// a little late. If the last slice had none of them, the database server does not have them yet. Returns the number after which the slice begins; `None` once the writer has ended.
     #[cfg(feature = "cluster")]
     pub(crate) fn wait_for_slice(&self) -> Option<EventNumber> {
         let began = Instant::now();
@@ -124,17 +131,19 @@ impl Distributor {
                 return None;
             }
             let position = state.merger.position();
+            let place = (position, state.merger.newest());
             let is_up = self.replies.bus.as_ref().is_some_and(|bus| bus.is_up());
             let due_at = if state.merger.is_behind() {
                 let (_, since) = behind_since.filter(|(at, _)| *at == position).unwrap_or((position, Instant::now()));
                 behind_since = Some((position, since));
-                if is_up { since + FOLLOW } else { since }
+                if is_up || place == state.sliced_at { since + FOLLOW } else { since }
             } else {
                 behind_since = None;
                 began + if is_up { FOLLOW_WITH_BUS } else { FOLLOW }
             };
             let Some(left) = due_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
                 metrics::NOTICES_MISSED.add(u64::from(is_up && behind_since.is_some()));
+                state.sliced_at = place;
                 return Some(position);
             };
             state = self.slice_is_due.wait_timeout(state, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
@@ -174,9 +183,9 @@ impl Distributor {
 
     /// Adds a part to an answer of another instance, and passes it on. Returns what is missing before it, if anything is.
     #[cfg(feature = "cluster")]
-    pub(crate) fn text_received(&self, part: &AnswerPart) -> Option<TextRequest> {
+    pub(crate) fn text_received(&self, from: InstanceName, part: &AnswerPart) -> Option<TextRequest> {
         let mut state = self.state();
-        match state.live_answers.receive(part) {
+        match state.live_answers.receive(from, part) {
             Ok(delta) => {
                 if let Some(delta) = delta {
                     self.replies.broadcast(|| ShardMessage::Delta(delta));
@@ -192,8 +201,7 @@ impl Distributor {
     pub(crate) fn text_wanted(&self, request: TextRequest) -> Vec<BusMessage> {
         let TextRequest { message_id, known } = request;
         let state = self.state();
-        let Some(started) = state.live_answers.get(message_id).filter(|answer| !answer.live.is_of_other_instance())
-        else {
+        let Some(started) = state.live_answers.get(message_id).filter(|answer| answer.live.owner().is_none()) else {
             return Vec::new();
         };
         let mut messages = Vec::new();
@@ -207,11 +215,11 @@ impl Distributor {
         messages
     }
 
-    /// Adds an answer of another instance that had started before.
+    /// Adds an answer of another instance that had started before, also if a lost instance had begun it first.
     #[cfg(feature = "cluster")]
     pub(crate) fn answer_received(&self, started: AnswerStarted) {
         let DistributorState { merger, live_answers, .. } = &mut *self.state();
-        if live_answers.get(started.message_id).is_none() {
+        if live_answers.is_new(&started) {
             merger.answer_received(started, |commit| self.send(live_answers, commit));
         }
     }
@@ -276,5 +284,103 @@ impl Distributor {
 
     fn state(&self) -> MutexGuard<'_, DistributorState> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(all(test, feature = "cluster"))]
+mod tests {
+    use super::*;
+    use crate::base::memory_plan::MemoryPlan;
+    use crate::domain::answer_job::JobId;
+    use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+    use crate::domain::live_answer::LiveAnswer;
+    use crate::runtime::responders::ResponderPort;
+    use uuid::Uuid;
+
+    const ID: MessageId = MessageId(Uuid::from_u128(1));
+
+    /// A distributor without shards, at position 5.
+    fn distributor() -> Distributor {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let replies = Replies { mailboxes: Vec::new(), responders: Arc::new(ResponderPort::new(waker)), bus: None };
+        let shared = Arc::new(SharedState::new(&MemoryPlan::unlimited()));
+        Distributor::new(EventNumber(5), true, replies, shared)
+    }
+
+    fn started(live: LiveAnswer) -> AnswerStarted {
+        AnswerStarted {
+            job: JobId::default(),
+            message_id: ID,
+            reply_to: MessageId(Uuid::nil()),
+            conversation_id: ConversationId(Uuid::nil()),
+            workspace_id: WorkspaceId(Uuid::nil()),
+            recipients: Arc::new([UserId::new_unchecked("u")]),
+            known_at: EventNumber(5),
+            sender: UserId::new_unchecked("responder:openai"),
+            correlation_id: "c".into(),
+            live,
+        }
+    }
+
+    fn begin(distributor: &Distributor, at: u64, live: &LiveAnswer) {
+        let started = Arc::new([started(live.clone())]);
+        distributor.committed(Committed { started, ..Committed::empty(EventNumber(at), EventNumber(at)) });
+    }
+
+    fn text(text: &str, from: usize) -> AnswerPart {
+        AnswerPart { message_id: ID, kind: AnswerTextKind::Text, index: 0, from, text: text.into() }
+    }
+
+    #[test]
+    fn events_that_the_server_does_not_have_yet_are_not_read_without_a_pause() {
+        let distributor = distributor();
+        distributor.lacks(EventNumber(9));
+        assert_eq!(distributor.wait_for_slice(), Some(EventNumber(5)));
+        let began = Instant::now();
+        assert_eq!(distributor.wait_for_slice(), Some(EventNumber(5)));
+        assert!(began.elapsed() >= FOLLOW);
+    }
+
+    #[test]
+    fn an_answer_that_started_after_lacking_events_has_no_older_recipients() {
+        let distributor = distributor();
+        begin(&distributor, 9, &LiveAnswer::default());
+        let messages = distributor.text_wanted(TextRequest { message_id: ID, known: None });
+        let [BusMessage::Answer(started)] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!(started.known_at, EventNumber(9));
+    }
+
+    #[test]
+    fn an_answer_has_the_texts_of_the_instance_that_has_begun_it_last() {
+        let distributor = distributor();
+        let [lost, other] = [1, 2].map(|name| InstanceName(Uuid::from_u128(name)));
+        let (first, second) = (LiveAnswer::of_other_instance(lost), LiveAnswer::of_other_instance(other));
+        begin(&distributor, 5, &first);
+        assert_eq!(distributor.text_received(lost, &text("ab", 0)), None);
+        // The notice of the second beginning was lost.
+        let unknown = Some(TextRequest { message_id: ID, known: None });
+        assert_eq!(distributor.text_received(other, &text("x", 0)), unknown);
+        distributor.answer_received(started(second.clone()));
+        assert_eq!(distributor.text_received(other, &text("x", 0)), None);
+        distributor.answer_received(started(LiveAnswer::of_other_instance(other)));
+        assert_eq!((first.text_from(0), second.text_from(0)), ("ab".into(), "x".into()));
+        // It is begun here, and the lost instance goes on.
+        begin(&distributor, 5, &LiveAnswer::default());
+        distributor.answer_received(started(first.clone()));
+        assert_eq!(distributor.text_received(lost, &text("c", 2)), None);
+        assert_eq!(first.text_from(0), "ab");
+        assert!(first.snapshot().is_over && second.snapshot().is_over);
+    }
+
+    #[test]
+    fn an_answer_of_which_events_are_gone_does_not_stay() {
+        let distributor = distributor();
+        let live = LiveAnswer::default();
+        begin(&distributor, 5, &live);
+        let (after, through) = (EventNumber(5), EventNumber(8));
+        distributor.slice_read(JournalSlice { after, through, has_gap: true, events: Vec::new() });
+        assert!(live.snapshot().is_over);
+        assert_eq!(distributor.text_wanted(TextRequest { message_id: ID, known: None }), []);
     }
 }

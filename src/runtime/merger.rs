@@ -83,6 +83,12 @@ impl Merger {
         self.position
     }
 
+    /// The newest number that is known to be committed.
+    #[cfg(feature = "cluster")]
+    pub fn newest(&self) -> EventNumber {
+        self.newest
+    }
+
     /// Whether events are known to be committed that have not come out, so that a notice is late or a slice is due.
     pub fn is_behind(&self) -> bool {
         self.newest > self.position

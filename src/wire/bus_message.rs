@@ -6,9 +6,9 @@
 use crate::base::time::WallTime;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
-use crate::domain::bus_message::{BusMessage, CommitNotice, InstanceName, PeerCounts, SharedRate};
+use crate::domain::bus_message::{BusMessage, CommitNotice, PeerCounts, SharedRate};
 use crate::domain::event::{Event, EventBody, EventKind};
-use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, InstanceName, MessageId, UserId, WorkspaceId};
 use crate::domain::live_answer::{AnswerPart, AnswerTextKind, LiveAnswer, ShownText, TextRequest};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::open_stream::OpenStream;
@@ -56,12 +56,9 @@ impl BusBatch {
             return Ok(None);
         }
         let batch: BatchJson<'_> = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-        let messages = batch.messages.into_iter().filter_map(|message| message.read().transpose());
-        Ok(Some(BusBatch {
-            from: InstanceName(Uuid::from_u128(batch.from)),
-            timeline: batch.timeline,
-            messages: messages.collect::<Result<_, _>>()?,
-        }))
+        let from = InstanceName(Uuid::from_u128(batch.from));
+        let messages = batch.messages.into_iter().filter_map(|message| message.read(from).transpose());
+        Ok(Some(BusBatch { from, timeline: batch.timeline, messages: messages.collect::<Result<_, _>>()? }))
     }
 }
 
@@ -319,14 +316,14 @@ impl<'a> MessageJson<'a> {
         json
     }
 
-    /// The message; `None` if its type is not known.
-    fn read(self) -> Result<Option<BusMessage>, String> {
+    /// The message, which this instance has sent; `None` if its type is not known.
+    fn read(self, from: InstanceName) -> Result<Option<BusMessage>, String> {
         if let Some(notice) = self.commit {
             return Ok(Some(BusMessage::Commit(CommitNotice {
                 before: EventNumber(notice.before),
                 through: EventNumber(notice.through),
                 events: read_events(notice.before, notice.through, notice.events)?,
-                started: notice.started.into_iter().map(AnswerJson::read).collect(),
+                started: notice.started.into_iter().map(|started| started.read(from)).collect(),
                 queued: notice.queued.into_iter().map(StatusJson::read).collect(),
             })));
         }
@@ -372,14 +369,17 @@ impl<'a> MessageJson<'a> {
             .or(streams)
             .or(ends)
             .or(self.status.map(|status| BusMessage::Status(status.read())))
-            .or(self.answer.map(|answer| BusMessage::Answer(answer.read())))
+            .or(self.answer.map(|answer| BusMessage::Answer(answer.read(from))))
             .or(self.counts_wanted.map(|_| BusMessage::CountsWanted))
             .or(self.beat.map(|_| BusMessage::Beat)))
     }
 }
 
-/// The events of a commit, whose numbers are in its range and ascend.
+/// The events of a commit, whose numbers are in its range and ascend. The database has numbers up to `i64::MAX`.
 fn read_events(before: u64, through: u64, events: Vec<EventJson<'_>>) -> Result<Arc<[Arc<Event>]>, String> {
+    if before > through || through > i64::MAX as u64 {
+        return Err(format!("there is no commit between {before} and {through}"));
+    }
     let mut last = before;
     let mut read = Vec::with_capacity(events.len());
     for event in events {
@@ -528,7 +528,7 @@ impl<'a> AnswerJson<'a> {
         }
     }
 
-    fn read(self) -> AnswerStarted {
+    fn read(self, from: InstanceName) -> AnswerStarted {
         AnswerStarted {
             job: JobId(EventNumber(self.job)),
             message_id: message_id_of(self.message_id),
@@ -539,7 +539,7 @@ impl<'a> AnswerJson<'a> {
             known_at: EventNumber(self.known_at),
             sender: UserId::new_unchecked(self.sender),
             correlation_id: self.correlation_id.into(),
-            live: LiveAnswer::of_other_instance(),
+            live: LiveAnswer::of_other_instance(from),
         }
     }
 }
@@ -738,7 +738,7 @@ mod tests {
         for (read, written) in read.messages.iter().zip(&batch.messages) {
             match (read, written) {
                 (BusMessage::Answer(read), BusMessage::Answer(written)) => {
-                    assert!(read.live.is_of_other_instance());
+                    assert_eq!(read.live.owner(), Some(batch.from));
                     assert_eq!(*read, AnswerStarted { live: read.live.clone(), ..written.clone() });
                 }
                 (BusMessage::Commit(read), BusMessage::Commit(written)) => {
@@ -758,11 +758,12 @@ mod tests {
 
     #[test]
     fn an_invalid_batch_is_an_error() {
-        let commit = |events: &str| {
+        let between = |before: u64, through: u64, events: &str| {
             format!(
-                r#"{{"version":1,"from":1,"timeline":1,"messages":[{{"commit":{{"before":1,"through":3,"events":[{events}],"started":[],"queued":[]}}}}]}}"#
+                r#"{{"version":1,"from":1,"timeline":1,"messages":[{{"commit":{{"before":{before},"through":{through},"events":[{events}],"started":[],"queued":[]}}}}]}}"#
             )
         };
+        let commit = |events: &str| between(1, 3, events);
         let event = |number: u64, kind: &str| {
             format!(
                 r#"{{"number":{number},"kind":"{kind}","at":0,"actor":"a","correlation_id":"c","workspace_id":1,"conversation_id":null,"recipients":[],"body":{{"data":"{{}}"}}}}"#
@@ -774,6 +775,8 @@ mod tests {
             "{}".into(),
             "[1]".into(),
             commit("{}"),
+            between(3, 1, ""),
+            between(1, u64::MAX, ""),
             commit(&event(1, "workspace_created")),
             commit(&event(4, "workspace_created")),
             commit(&format!("{},{}", event(3, "workspace_created"), event(3, "workspace_created"))),

@@ -3,8 +3,8 @@
 use crate::base::limits::{BUS_BEAT_MILLISECONDS, BUS_RETRY_MILLISECONDS, BUS_SILENCE_MILLISECONDS};
 use crate::base::metrics;
 use crate::bus::{self, BusAddress};
-use crate::domain::bus_message::{BusMessage, InstanceName};
-use crate::domain::id::MessageId;
+use crate::domain::bus_message::BusMessage;
+use crate::domain::id::{InstanceName, MessageId};
 use crate::domain::live_answer::TextRequest;
 use crate::runtime::bus_port::BusPort;
 use crate::runtime::clock::Clock;
@@ -88,6 +88,7 @@ impl Receiver<'_> {
             return true;
         }
         if self.heard_at.insert(batch.from, Instant::now()).is_none() {
+            self.port.set_heard(self.heard_at.len());
             self.port.send_to(batch.from, BusMessage::CountsWanted);
         }
         // A process that uses a server which was replaced, or has seen a newer one, does not continue this journal.
@@ -107,6 +108,7 @@ impl Receiver<'_> {
         for (instance, _) in self.heard_at.extract_if(|_, at| at.elapsed() >= silence) {
             self.distributor.forget_instance(instance);
         }
+        self.port.set_heard(self.heard_at.len());
     }
 
     fn message(&mut self, from: InstanceName, message: BusMessage) {
@@ -118,7 +120,7 @@ impl Receiver<'_> {
             }
             BusMessage::Status(change) => self.distributor.status_received(&change),
             BusMessage::Text(part) => {
-                if let Some(request) = self.distributor.text_received(&part) {
+                if let Some(request) = self.distributor.text_received(from, &part) {
                     self.request(from, request);
                 }
             }
@@ -137,7 +139,7 @@ impl Receiver<'_> {
                 self.port.send_to(from, BusMessage::QueryAnswered(number, answer));
             }
             BusMessage::QueryAnswered(number, answer) => {
-                if let Some(response) = self.port.answered(number, answer) {
+                if let Some(response) = self.port.answered(from, number, answer) {
                     self.distributor.peers_answered(response);
                 }
             }

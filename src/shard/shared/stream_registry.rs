@@ -7,7 +7,7 @@ use crate::api::metrics::StreamsSurvey;
 use crate::auth::jwt::KeyId;
 use crate::base::time::{MonoTime, Now, WallTime};
 #[cfg(feature = "cluster")]
-use crate::domain::bus_message::InstanceName;
+use crate::domain::id::InstanceName;
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::open_stream::OpenStream;
 use std::collections::HashMap;
@@ -150,7 +150,8 @@ impl StreamTables {
     fn count(&self, user: &UserId) -> u32 {
         let own = self.counts.get(user).copied().unwrap_or(0);
         #[cfg(feature = "cluster")]
-        let own = self.elsewhere.values().filter_map(|counts| counts.get(user)).fold(own, |sum, at| sum + at);
+        let own =
+            self.elsewhere.values().filter_map(|counts| counts.get(user)).fold(own, |sum, at| sum.saturating_add(*at));
         own
     }
 }
@@ -385,6 +386,11 @@ mod tests {
         assert!(open(4, "u") && !open(5, "u") && !open(5, "w"));
         registry.forget_instance(other(2));
         assert!(open(5, "u"));
+        // What no program sends.
+        registry.set_counts_elsewhere(other(1), vec![(user("w"), u32::MAX)], true);
+        registry.set_counts_elsewhere(other(2), vec![(user("w"), u32::MAX)], true);
+        assert!(!open(6, "w"));
+        registry.forget_instance(other(2));
         registry.set_counts_elsewhere(other(1), Vec::new(), true);
         assert!(open(6, "w"));
         registry.remove(id(6));

@@ -79,8 +79,8 @@ pub(crate) struct LiveAnswers {
 }
 
 impl LiveAnswers {
-    /// Adds an answer that was started.
-    pub(crate) fn start(&mut self, started: &AnswerStarted) {
+    /// Adds an answer that was started. Returns whether it was begun before: its texts are others now, so streams must forget it.
+    pub(crate) fn start(&mut self, started: &AnswerStarted) -> bool {
         let answer = SharedAnswer {
             started: started.clone(),
             recipients_since: started.known_at,
@@ -88,7 +88,7 @@ impl LiveAnswers {
             generation: 0,
             pieces: [None, None],
         };
-        self.answers.insert(started.message_id, answer);
+        self.answers.insert(started.message_id, answer).is_some()
     }
 
     /// Applies an event, which may end an answer or change its recipients.
@@ -110,11 +110,11 @@ impl LiveAnswers {
     }
 
     /// Applies a delta; returns whether there is new text. If deltas before it were missed, the text is shown through the
-    /// latest one.
+    /// latest one. A delta of texts that the answer had before it was begun again is ignored.
     pub(crate) fn grow(&mut self, delta: &AnswerDelta) -> bool {
         let Some(answer) = self.answers.get_mut(&delta.message_id) else { return false };
         let shown = answer.shown.of_mut(delta.kind);
-        if delta.to <= *shown {
+        if delta.to <= *shown || !answer.started.live.has(delta) {
             return false;
         }
         if delta.from == *shown {
@@ -516,6 +516,30 @@ mod tests {
 
     fn event(kind: &str, offset: u64, text: &str) -> (String, u64, String) {
         (kind.to_owned(), offset, text.to_owned())
+    }
+
+    /// Another instance begins the answer of a lost one again, with the same id.
+    #[test]
+    fn an_answer_that_is_begun_again_has_other_texts() {
+        let (mut live, first) = (LiveAnswers::default(), started());
+        assert!(!live.start(&first));
+        let mut reader = TestReader::new().join(&mut live);
+        first.live.append_reasoning("old");
+        show(&mut live, &first, &mut [&mut reader]);
+        assert_eq!(reader.received().len(), 1);
+        let second = AnswerStarted { live: LiveAnswer::default(), ..first.clone() };
+        assert!(live.start(&second));
+        reader.0.forget_answer(first.message_id);
+        let mut offset = 0;
+        for piece in ["n\u{1f600}w", "!"] {
+            // The first goes on for a while.
+            first.live.append_reasoning("er");
+            assert!(!live.grow(&first.live.show(first.message_id, true).unwrap()));
+            second.live.append_reasoning(piece);
+            show(&mut live, &second, &mut [&mut reader]);
+            assert_eq!(reader.received(), [event("output_reasoning_delta", offset, piece)]);
+            offset += piece.len() as u64;
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::ConversationRef;
 use crate::domain::completion_error::CompletionError;
 use crate::domain::event::{Event, EventKind, KindSet};
-use crate::domain::id::EventNumber;
+use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query, QueryResult, StreamFilter};
 use crate::domain::result::Rejection;
@@ -234,7 +234,9 @@ impl Shard {
             self.end_rejected_passing(now);
         }
         for started in share.started.iter() {
-            self.live_answers.start(started);
+            if self.live_answers.start(started) {
+                self.forget_answer(started.message_id);
+            }
         }
         let position = self.fan_out.position();
         if share.through > position {
@@ -254,6 +256,16 @@ impl Shard {
         }
         for result in share.results {
             self.command_finished(result, now);
+        }
+    }
+
+    /// Lets the streams meet an answer again: it is begun again, with other texts.
+    fn forget_answer(&mut self, message_id: MessageId) {
+        let Shard { fan_out, connections, .. } = self;
+        for slot in fan_out.users().flat_map(|(_, subscriptions)| subscriptions.streams()) {
+            if let Some((stream, _)) = connections[*slot].stream_mut() {
+                stream.forget_answer(message_id);
+            }
         }
     }
 

@@ -396,6 +396,14 @@ impl Subscriber {
         }
     }
 
+    /// Forgets what the stream has of an answer.
+    pub(crate) fn forget_answer(&mut self, message_id: MessageId) {
+        self.retain_answers(|cursor| cursor.message_id != message_id);
+        if let Some(following) = &mut self.following {
+            following.forget(message_id);
+        }
+    }
+
     /// Notes whether the stream lacks text of an answer, for which there was no room.
     pub(crate) fn set_lacks_text(&mut self, lacks_text: bool) {
         self.lacks_text = lacks_text;

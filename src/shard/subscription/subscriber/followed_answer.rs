@@ -105,6 +105,13 @@ impl FollowedAnswer {
         }
     }
 
+    /// The answer with this message is begun again. The stream meets it again, if it has met it.
+    pub(super) fn forget(&mut self, message_id: MessageId) {
+        if self.message_id == Some(message_id) {
+            self.is_met = false;
+        }
+    }
+
     /// The shard missed events, one of which may have ended the answer.
     pub(super) fn note_missed_events(&mut self) {
         self.may_have_ended = true;
