@@ -3,7 +3,7 @@
 use super::limits::wait_until_acquainted;
 use super::redis::wait_until_up;
 use crate::cluster::{Cluster, amount};
-use crate::common::model::Model;
+use crate::common::model::{Call, Model};
 use crate::common::redis::TestRedis;
 use crate::common::{Options, Stream};
 use crate::proxy::Proxy;
@@ -118,6 +118,63 @@ fn lost_texts_of_answers_are_read_again() {
                 _ => assert_eq!(event.kind(), "input", "{event:?}"),
             }
             assert!(whole.starts_with(&text), "{text:?} is no part of {whole:?}");
+        }
+    }
+}
+
+/// Sends a piece of reasoning.
+fn reason(call: &mut Call, text: &str) {
+    let chunk = json!({"choices": [{"index": 0, "delta": {"reasoning_content": text}}]});
+    call.send(&format!("data: {chunk}\n\n"));
+}
+
+/// The offset and the text of the next piece of reasoning.
+#[track_caller]
+fn next_reasoning(stream: &mut Stream) -> (u64, String) {
+    let event = stream.next_of("output_reasoning_delta");
+    let data = &event.data["data"];
+    (data["offset"].as_u64().expect("an offset"), data["delta"].as_str().expect("a text").to_owned())
+}
+
+/// An answer without text is begun again under the same id when its instance is lost. Its reasoning is another one.
+#[test]
+fn reasoning_that_is_begun_again_is_not_mixed_with_that_of_a_lost_instance() {
+    for is_stopped in [false, true] {
+        let (model, redis) = (Model::start(), TestRedis::start());
+        let mut cluster = start(if is_stopped { "stopped_reason" } else { "killed_reason" }, &model, [redis.port(); 3]);
+        let mut ann = cluster.user(0, "ann");
+        let conversation = ann.start_conversation("c");
+        let mut streams = [1, 2].map(|instance| cluster.user(instance, "ann").stream());
+        ann.post_message(&conversation, "Hello?");
+        let mut first = model.call();
+        reason(first.begin(), "old");
+        for stream in &mut streams {
+            assert_eq!(next_reasoning(stream), (0, "old".to_owned()));
+        }
+        if is_stopped {
+            cluster.pause(0)
+        } else {
+            cluster.instances[0].kill()
+        }
+        let mut second = model.call();
+        let mut offset = 0;
+        second.begin();
+        for piece in ["n\u{1f600}w", "er", "!"] {
+            reason(&mut second, piece);
+            for stream in &mut streams {
+                assert_eq!(next_reasoning(stream), (offset, piece.to_owned()));
+            }
+            offset += piece.len() as u64;
+            if is_stopped {
+                // It goes on, until it notices that the answer is not its own any more.
+                cluster.resume(0);
+                reason(&mut first, "est");
+            }
+        }
+        second.say("the answer");
+        second.finish();
+        for stream in &mut streams {
+            assert_eq!(stream.next_of("output").content(), "the answer");
         }
     }
 }
