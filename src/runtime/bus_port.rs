@@ -100,15 +100,20 @@ impl BusPort {
         self.push((Some(instance), message));
     }
 
-    /// Asks all other instances. The answers come from `answered` or `late_responses`.
-    pub(crate) fn ask(&self, query: PeerQuery) {
+    /// Asks all other instances. The answers come from `answered` or `late_responses`. While messages do not go through, there are
+    /// none, and they are returned at once.
+    pub(crate) fn ask(&self, query: PeerQuery) -> Option<PeerResponse> {
         let mut queue = self.queue();
         let number = queue.next_query;
         queue.next_query += 1;
         let response = PeerResponse { to: query.reply_to, answers: Vec::new(), is_complete: false };
+        if !self.is_up() {
+            return Some(response);
+        }
         queue.queries.insert(number, OpenPeerQuery { asked_at: Instant::now(), answered: Vec::new(), response });
         drop(queue);
         self.push((None, BusMessage::Query(number, query.kind)));
+        None
     }
 
     /// Takes an answer of an instance. Returns the response if it is complete. An answer that comes again is ignored.
@@ -131,12 +136,12 @@ impl BusPort {
         Some(response)
     }
 
-    /// The responses to queries whose time is over.
+    /// The responses to queries whose time is over, or to all while messages do not go through.
     pub(crate) fn late_responses(&self) -> Vec<PeerResponse> {
         let mut queue = self.queue();
         let mut responses = Vec::new();
         while let Some(first) = queue.queries.first_entry()
-            && first.get().asked_at.elapsed() >= QUERY_TIME
+            && (first.get().asked_at.elapsed() >= QUERY_TIME || !self.is_up())
         {
             responses.push(first.remove().response);
         }
@@ -272,11 +277,12 @@ mod tests {
     fn a_question_has_the_answers_of_all_or_those_that_came_in_time() {
         let port = BusPort::new(Uuid::nil());
         port.set_known(2, 1);
+        port.set_up(true);
         let query = |slot| PeerQuery {
             reply_to: ReplyTo { shard: 0, slot, generation: 0 },
             kind: PeerQueryKind::ListStreams(UserId::new_unchecked("u")),
         };
-        (0..3).for_each(|slot| port.ask(query(slot)));
+        (0..3).for_each(|slot| assert_eq!(port.ask(query(slot)), None));
         let streams = || PeerAnswer::Streams(Vec::new());
         let [a, b, c] = [1, 2, 3].map(|number| InstanceName(Uuid::from_u128(number)));
         assert_eq!(port.answered(a, 0, streams()), None);
@@ -298,5 +304,11 @@ mod tests {
             late = port.late_responses();
         }
         assert_eq!((late.len(), late[0].to.slot, late[0].answers.len(), late[0].is_complete), (1, 2, 2, false));
+        // Nobody waits while nothing goes through.
+        assert_eq!(port.ask(query(3)), None);
+        port.set_up(false);
+        assert_eq!(port.late_responses().len(), 1);
+        let response = port.ask(query(4)).expect("at once");
+        assert_eq!((response.to.slot, response.answers.len(), response.is_complete), (4, 0, false));
     }
 }

@@ -158,7 +158,15 @@ impl Distributor {
             let _state = self.state();
             self.slice_is_due.notify_all();
         }
+        self.end_late_queries();
         is_new
+    }
+
+    /// Passes on the answers to queries for which no more are awaited.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn end_late_queries(&self) {
+        let responses = self.replies.bus.iter().flat_map(|bus| bus.late_responses());
+        responses.for_each(|response| self.peers_answered(response));
     }
 
     /// Distributes a commit of another instance.

@@ -70,7 +70,7 @@ impl Replies {
     #[cfg(feature = "cluster")]
     pub(crate) fn ask_peers(&self, query: PeerQuery) {
         match &self.bus {
-            Some(bus) => bus.ask(query),
+            Some(bus) => bus.ask(query).into_iter().for_each(|response| self.peer_response(response)),
             None => self.dropped(query.reply_to),
         }
     }

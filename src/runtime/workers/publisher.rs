@@ -22,7 +22,7 @@ pub(crate) fn publish(port: &BusPort, address: &BusAddress, distributor: &Distri
     let mut publisher = None;
     let mut all_counted_at = Instant::now();
     while let Some(mut messages) = port.take(BEAT) {
-        port.late_responses().into_iter().for_each(|response| distributor.peers_answered(response));
+        distributor.end_late_queries();
         messages.extend(distributor.changed_counts().map(|counts| (None, counts)));
         // Those that were lost are sent again.
         if all_counted_at.elapsed() > ALL_COUNTS {

@@ -43,6 +43,8 @@ pub(crate) fn receive(port: &BusPort, address: &BusAddress, distributor: &Distri
                 }
             }
             receiver.forget_silent(SILENCE_MAX);
+            // The publisher may wait for the server.
+            distributor.end_late_queries();
             if port.has_ended() || heard_at.elapsed() > SILENCE_MAX {
                 return ControlFlow::Break(());
             }
