@@ -43,8 +43,8 @@ pub struct PeerCounts {
     pub streams: Vec<(UserId, u32)>,
     /// Whether other users have none.
     pub are_all: bool,
-    /// What was taken from buckets since the last message, in microseconds.
-    pub taken: Vec<(SharedRate, u64)>,
+    /// What was taken from buckets since the last message, in microseconds. It is negative if more was put back.
+    pub taken: Vec<(SharedRate, i64)>,
 }
 
 /// The key of a bucket that counts for all instances.

@@ -247,13 +247,14 @@ impl Distributor {
     /// What has changed of what this instance counts, for others; `None` if nothing has.
     #[cfg(feature = "cluster")]
     pub(crate) fn changed_counts(&self) -> Option<BusMessage> {
-        let is_told = self.shared.streams.can_ask_others();
+        let streams = &self.shared.streams;
         let counts = PeerCounts {
-            streams: self.shared.streams.changed_counts(),
+            streams: streams.changed_counts(),
             are_all: false,
-            taken: self.shared.rate_limiter.taken(is_told),
+            taken: self.shared.rate_limiter.taken(streams.can_ask_others()),
         };
-        let is_needed = is_told && !(counts.streams.is_empty() && counts.taken.is_empty());
+        // Others may hear this instance while it does not hear itself.
+        let is_needed = streams.others() > 0 && !(counts.streams.is_empty() && counts.taken.is_empty());
         is_needed.then_some(BusMessage::Counts(counts))
     }
 

@@ -109,7 +109,7 @@ struct MessageJson<'a> {
 struct CountsJson<'a> {
     streams: Vec<(Cow<'a, str>, u32)>,
     are_all: bool,
-    taken: Vec<(RateJson<'a>, u64)>,
+    taken: Vec<(RateJson<'a>, i64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -708,7 +708,7 @@ mod tests {
                 are_all: true,
                 taken: vec![
                     (SharedRate::User(user("a")), 5),
-                    (SharedRate::Replays(user("a")), u64::MAX),
+                    (SharedRate::Replays(user("a")), i64::MIN),
                     (SharedRate::Anonymous("10.0.0.1".parse().unwrap()), 1),
                     (SharedRate::LoginAddress("2001:db8::".parse().unwrap()), 2),
                 ],

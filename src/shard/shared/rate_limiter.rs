@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 const SECOND_MICROS: u64 = 1_000_000;
 /// Most microseconds that one message of another instance takes from a bucket.
 #[cfg(feature = "cluster")]
-const TAKEN_MICROS_MAX: u64 = 3600 * SECOND_MICROS;
+const TAKEN_MICROS_MAX: i64 = 3600 * SECOND_MICROS as i64;
 /// Number of kinds of `RateKey`.
 const KINDS: usize = 5;
 
@@ -178,7 +178,7 @@ pub struct RateLimiter {
     tables: Mutex<[RateTable; KINDS]>,
     /// What was taken since other instances were told, in microseconds; `None` while they are not told.
     #[cfg(feature = "cluster")]
-    taken: Mutex<Option<HashMap<SharedRate, u64>>>,
+    taken: Mutex<Option<HashMap<SharedRate, i64>>>,
     /// Most buckets in a table.
     buckets_max: usize,
     account_hasher: RandomState,
@@ -199,15 +199,15 @@ impl RateLimiter {
     /// What was taken of the buckets that count for all instances, since this was called last, in microseconds. From the first call on it is
     /// recorded; after one with `goes_on` false, no longer.
     #[cfg(feature = "cluster")]
-    pub(crate) fn taken(&self, goes_on: bool) -> Vec<(SharedRate, u64)> {
+    pub(crate) fn taken(&self, goes_on: bool) -> Vec<(SharedRate, i64)> {
         let mut taken = self.taken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let taken = std::mem::replace(&mut *taken, goes_on.then(HashMap::new));
-        taken.into_iter().flatten().collect()
+        taken.into_iter().flatten().filter(|(_, micros)| *micros != 0).collect()
     }
 
-    /// Counts what was taken at another instance, in microseconds.
+    /// Counts what was taken at another instance, in microseconds, or put back there if it is negative.
     #[cfg(feature = "cluster")]
-    pub(crate) fn taken_elsewhere(&self, key: SharedRate, micros: u64, now: MonoTime) {
+    pub(crate) fn taken_elsewhere(&self, key: SharedRate, micros: i64, now: MonoTime) {
         let key = RateKey::from(key);
         let mut tables = self.tables();
         let table = &mut tables[key.kind()];
@@ -216,12 +216,13 @@ impl RateLimiter {
             make_room(table, self.buckets_max / 2, now);
         }
         // One message empties no bucket for longer than it takes to fill it.
-        table.insert(key, full_at.plus(micros.min(TAKEN_MICROS_MAX)));
+        let micros = micros.min(TAKEN_MICROS_MAX);
+        table.insert(key, MonoTime(full_at.0.saturating_add_signed(micros)));
     }
 
     /// Records what was taken, for other instances. What exceeds the number of buckets is not recorded.
     #[cfg(feature = "cluster")]
-    fn record(&self, key: &RateKey, change: impl FnOnce(&mut u64)) {
+    fn record(&self, key: &RateKey, change: impl FnOnce(&mut i64)) {
         let Some(key) = key.shared() else { return };
         let mut taken = self.taken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(taken) = &mut *taken
@@ -254,7 +255,7 @@ impl RateLimiter {
             make_room(table, self.buckets_max / 2, now);
         }
         #[cfg(feature = "cluster")]
-        self.record(&key, |micros| *micros += rate.micros_each);
+        self.record(&key, |micros| *micros = micros.saturating_add_unsigned(rate.micros_each));
         table.insert(key, after);
         Ok(quota)
     }
@@ -262,7 +263,7 @@ impl RateLimiter {
     /// Takes back one counted request.
     pub fn put_back(&self, key: &RateKey, rate: Rate, now: MonoTime) -> Quota {
         #[cfg(feature = "cluster")]
-        self.record(key, |micros| *micros = micros.saturating_sub(rate.micros_each));
+        self.record(key, |micros| *micros = micros.saturating_sub_unsigned(rate.micros_each));
         let fill_micros = match self.tables()[key.kind()].get_mut(key) {
             Some(full_at) => {
                 full_at.0 = full_at.0.saturating_sub(rate.micros_each);
@@ -441,15 +442,22 @@ mod tests {
         let taken = here.taken(true);
         assert_eq!(taken, [(SharedRate::User(UserId::new_unchecked("u")), 2000)]);
         taken.into_iter().for_each(|(key, micros)| there.taken_elsewhere(key, micros, now));
-        let left = (0..10).filter(|_| there.take(key(), rate, now).is_ok()).count();
-        assert_eq!(left, 2);
+        let left = || (0..10).filter(|_| there.take(key(), rate, now).is_ok()).count();
+        assert_eq!(left(), 2);
+        // It was told already when it is put back.
+        here.put_back(&key(), rate, now);
+        let back = here.taken(true);
+        assert_eq!(back, [(SharedRate::User(UserId::new_unchecked("u")), -1000)]);
+        back.into_iter().for_each(|(key, micros)| there.taken_elsewhere(key, micros, now));
+        assert_eq!(left(), 1);
         for n in 0..20 {
             let _ = here.take(RateKey::User(UserId::new_unchecked(format!("{n}"))), rate, now);
         }
         assert_eq!(here.taken(false).len(), 8);
         assert_eq!(here.taken(false), []);
         for n in 0..20 {
-            there.taken_elsewhere(SharedRate::User(UserId::new_unchecked(format!("{n}"))), u64::MAX, now);
+            let micros = [i64::MAX, i64::MIN][n % 2];
+            there.taken_elsewhere(SharedRate::User(UserId::new_unchecked(format!("{n}"))), micros, now);
         }
         there.check_invariants();
     }
