@@ -198,6 +198,7 @@ impl LiveAnswerSet {
 #[cfg(all(test, feature = "cluster"))]
 mod tests {
     use super::*;
+    use crate::base::limits::CONTENT_BYTES_MAX;
     use crate::base::time::WallTime;
     use crate::domain::event::EventBody;
     use crate::domain::live_answer::AnswerTextKind;
@@ -289,27 +290,32 @@ mod tests {
             text: "x".repeat(bytes).into(),
         };
         let mut answers = LiveAnswerSet::default();
-        answers.committed(&[other(1), other(2)], &[]);
-        let most = RECEIVED_TEXTS_BYTES_MAX - 10;
-        assert!(answers.receive(OTHER, &part(1, 0, most)).is_ok_and(|delta| delta.is_some()));
-        assert_eq!(answers.receive(OTHER, &part(2, 0, 11)), Ok(None), "there is no room");
-        assert!(answers.receive(OTHER, &part(2, 0, 10)).is_ok_and(|delta| delta.is_some()));
-        let missing = answers.receive(OTHER, &part(2, 11, 0)).unwrap_err();
-        assert_eq!(missing.known.map(|known| known.bytes), Some(10));
-        let unknown = TextRequest { message_id: MessageId(Uuid::from_u128(3)), known: None };
-        assert_eq!(answers.receive(OTHER, &part(3, 0, 0)), Err(unknown));
+        let whole = RECEIVED_TEXTS_BYTES_MAX / CONTENT_BYTES_MAX;
+        let numbers = 1..=whole as u128;
+        let all = || (1..=whole as u128 + 1).map(other).collect::<Vec<_>>();
+        answers.committed(&all(), &[]);
+        let grows =
+            |answers: &mut LiveAnswerSet, part| answers.receive(OTHER, &part).is_ok_and(|delta| delta.is_some());
+        assert!(numbers.clone().all(|number| grows(&mut answers, part(number, 0, CONTENT_BYTES_MAX))));
+        let last = whole as u128 + 1;
+        assert_eq!(answers.receive(OTHER, &part(last, 0, 1)), Ok(None), "there is no room");
+        let missing = answers.receive(OTHER, &part(last, 11, 0)).unwrap_err();
+        assert_eq!(missing.known.map(|known| known.bytes), Some(0));
+        let unknown = TextRequest { message_id: MessageId(Uuid::from_u128(last + 1)), known: None };
+        assert_eq!(answers.receive(OTHER, &part(last + 1, 0, 0)), Err(unknown));
         let deleted = Event {
             kind: EventKind::ConversationDeleted,
             conversation_id: Some(other(1).conversation_id),
             ..Event::clone(&recipients_changed(1, &[]))
         };
         answers.committed(&[], &[Arc::new(deleted)]);
-        assert!(
-            answers.receive(OTHER, &part(2, 10, most - 10)).is_ok_and(|delta| delta.is_some()),
-            "there is room again"
-        );
+        assert!(grows(&mut answers, part(last, 0, CONTENT_BYTES_MAX)), "there is room again");
+        // The second run of an answer replaces the texts of the first.
+        answers.committed(&[other(2)], &[]);
+        assert!(grows(&mut answers, part(2, 0, CONTENT_BYTES_MAX)));
+        assert!(!grows(&mut answers, part(2, 0, 1)));
         answers.forget();
-        answers.committed(&[other(4)], &[]);
-        assert!(answers.receive(OTHER, &part(4, 0, most)).is_ok_and(|delta| delta.is_some()), "there is room again");
+        answers.committed(&all(), &[]);
+        assert!(numbers.clone().all(|number| grows(&mut answers, part(number, 0, CONTENT_BYTES_MAX))));
     }
 }

@@ -304,7 +304,7 @@ mod tests {
             late = port.late_responses();
         }
         assert_eq!((late.len(), late[0].to.slot, late[0].answers.len(), late[0].is_complete), (1, 2, 2, false));
-        // Nobody waits while nothing goes through.
+        // No query waits while nothing goes through.
         assert_eq!(port.ask(query(3)), None);
         port.set_up(false);
         assert_eq!(port.late_responses().len(), 1);

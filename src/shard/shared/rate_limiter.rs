@@ -444,7 +444,7 @@ mod tests {
         taken.into_iter().for_each(|(key, micros)| there.taken_elsewhere(key, micros, now));
         let left = || (0..10).filter(|_| there.take(key(), rate, now).is_ok()).count();
         assert_eq!(left(), 2);
-        // It was told already when it is put back.
+        // Others know of it already when it is put back.
         here.put_back(&key(), rate, now);
         let back = here.taken(true);
         assert_eq!(back, [(SharedRate::User(UserId::new_unchecked("u")), -1000)]);
