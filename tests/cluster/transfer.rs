@@ -5,15 +5,15 @@ use crate::common::{Client, Response, Sandbox, Server, User};
 use serde_json::json;
 
 /// The export without its header, which has the epoch and position of the journal.
-fn body(export: &str) -> &str {
+pub fn body(export: &str) -> &str {
     export.split_once('\n').expect("a header").1
 }
 
-fn export(sandbox: &Sandbox) -> String {
+pub fn export(sandbox: &Sandbox) -> String {
     printed(sandbox, &["export", "--with-passwords"], "")
 }
 
-fn import(sandbox: &Sandbox, lines: &str) {
+pub fn import(sandbox: &Sandbox, lines: &str) {
     printed(sandbox, &["import"], lines);
 }
 

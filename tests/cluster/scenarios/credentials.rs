@@ -1,7 +1,9 @@
 //! Users who are disabled.
 
+use super::redis::wait_until_up;
 use crate::cluster::{Cluster, STALL_MAX, amount};
-use crate::common::{Client, Stream, eventually};
+use crate::common::redis::TestRedis;
+use crate::common::{Client, Options, Stream, eventually};
 use crate::printed;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -26,7 +28,18 @@ fn write(addr: SocketAddr, token: &str, is_over: &AtomicBool) -> Option<Instant>
 
 #[test]
 fn a_disabled_user_has_no_stream_and_writes_nothing_at_any_instance() {
-    let cluster = Cluster::start("disabled");
+    disable_users(&Cluster::start("disabled"));
+}
+
+#[test]
+fn a_disabled_user_has_no_stream_and_writes_nothing_with_redis() {
+    let redis = TestRedis::start();
+    let cluster = Cluster::start_with_redis("disabled_redis", &Options::new(), [redis.port(); 3]);
+    wait_until_up(&cluster.addresses());
+    disable_users(&cluster);
+}
+
+fn disable_users(cluster: &Cluster) {
     for round in 0..amount(3, 50) {
         let id = format!("user{round}");
         let users = [0, 1, 2].map(|instance| cluster.user(instance, &id));

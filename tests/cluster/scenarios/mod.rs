@@ -8,5 +8,6 @@ mod faults;
 mod journal;
 mod limits;
 mod redis;
+mod soak;
 mod texts;
 mod upgrades;
