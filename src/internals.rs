@@ -74,6 +74,8 @@ pub use crate::responder::scheduler::{
 pub use crate::responder::{Completion, ContextRules, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
 pub use crate::runtime::merger::Merger;
 pub use crate::runtime::queue::Queue;
+#[cfg(feature = "cluster")]
+pub use crate::runtime::recent_events::RecentEvents;
 pub use crate::runtime::responders::{AnswerId, DriverRequest, ResponderInput, StoreReply};
 pub use crate::shard::message::{CommitShare, ShardMessage};
 pub use crate::shard::shared::SharedState;

@@ -342,6 +342,12 @@ impl MemoryPlan {
         self.socket_buffer_bytes.map_or(usize::MAX, |bytes| bytes.min(READ_BYTES_MAX))
     }
 
+    /// Most bytes of the latest events of all users, if the database is on a server: the memory that its file would take.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn recent_events_bytes_max(&self) -> usize {
+        self.page_cache_bytes + self.unsynced_file_bytes
+    }
+
     /// Bytes of recent frames that one event loop keeps.
     pub(crate) fn tail_limit_bytes(&self) -> usize {
         self.tail_bytes / self.event_loops

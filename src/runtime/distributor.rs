@@ -287,6 +287,8 @@ impl Distributor {
 
     fn send(&self, live_answers: &mut LiveAnswerSet, committed: Committed) {
         self.shared.streams.advance_position(committed.through);
+        #[cfg(feature = "cluster")]
+        self.replies.remember(&committed);
         live_answers.committed(&committed.started, &committed.events);
         self.replies.committed(committed);
     }
@@ -312,7 +314,8 @@ mod tests {
     fn distributor() -> Distributor {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let replies = Replies { mailboxes: Vec::new(), responders: Arc::new(ResponderPort::new(waker)), bus: None };
+        let replies =
+            Replies { mailboxes: Vec::new(), responders: Arc::new(ResponderPort::new(waker)), recent: None, bus: None };
         let shared = Arc::new(SharedState::new(&MemoryPlan::unlimited()));
         Distributor::new(EventNumber(5), true, replies, shared)
     }

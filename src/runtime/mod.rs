@@ -15,6 +15,8 @@ pub(crate) mod memory_limit;
 pub(crate) mod merger;
 pub(crate) mod process;
 pub(crate) mod queue;
+#[cfg(feature = "cluster")]
+pub(crate) mod recent_events;
 pub(crate) mod reload;
 pub(crate) mod replies;
 pub(crate) mod responders;

@@ -3,6 +3,8 @@
 #[cfg(feature = "cluster")]
 use super::bus_port::BusPort;
 use super::mailbox::Mailbox;
+#[cfg(feature = "cluster")]
+use super::recent_events::RecentEvents;
 use super::responders::{ResponderPort, StoreReply};
 use crate::domain::answer_status_change::AnswerStatusChange;
 #[cfg(feature = "cluster")]
@@ -14,11 +16,15 @@ use crate::domain::live_answer::{AnswerDelta, LiveAnswer};
 use crate::domain::password::PasswordResponse;
 #[cfg(feature = "cluster")]
 use crate::domain::peer_query::{PeerQuery, PeerResponse};
+#[cfg(feature = "cluster")]
+use crate::domain::query::Query;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
 use crate::shard::commit_routing::route_commit;
 use crate::shard::message::ShardMessage;
 use std::sync::Arc;
+#[cfg(feature = "cluster")]
+use std::sync::{Mutex, PoisonError};
 
 /// The receivers of every reply.
 #[derive(Clone)]
@@ -27,6 +33,9 @@ pub(crate) struct Replies {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
     pub responders: Arc<ResponderPort>,
+    /// The latest events, if the database is on a server.
+    #[cfg(feature = "cluster")]
+    pub recent: Option<Arc<Mutex<RecentEvents>>>,
     /// The way to other instances, if a bus is configured.
     #[cfg(feature = "cluster")]
     pub bus: Option<Arc<BusPort>>,
@@ -55,6 +64,21 @@ impl Replies {
     pub(crate) fn password_response(&self, response: PasswordResponse) {
         if let Some(mailbox) = self.mailbox(response.to) {
             mailbox.push(ShardMessage::PasswordResponse(response));
+        }
+    }
+
+    /// The response to a query that the latest events have, without the database.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn recent_page(&self, query: &Query) -> Option<QueryResponse> {
+        let recent = self.recent.as_ref()?;
+        recent.lock().unwrap_or_else(PoisonError::into_inner).page(query)
+    }
+
+    /// Adds a commit to the latest events.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn remember(&self, committed: &Committed) {
+        if let Some(recent) = &self.recent {
+            recent.lock().unwrap_or_else(PoisonError::into_inner).committed(committed);
         }
     }
 

@@ -14,6 +14,8 @@ use super::mailbox::Mailbox;
 use super::main_event::{MainEvent, MainEvents};
 use super::memory_limit::{MemoryLimit, memory_limit};
 use super::process;
+#[cfg(feature = "cluster")]
+use super::recent_events::RecentEvents;
 use super::reload::CurrentContext;
 use super::replies::Replies;
 use super::responders::{self, Driver, Model, ResponderPort};
@@ -40,6 +42,8 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
 use std::sync::Arc;
+#[cfg(feature = "cluster")]
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 /// Serves until a signal ends the process.
@@ -171,6 +175,10 @@ fn start(
     let replies = Replies {
         mailboxes: mailboxes.clone(),
         responders,
+        #[cfg(feature = "cluster")]
+        recent: writer
+            .instance()
+            .map(|_| Arc::new(Mutex::new(RecentEvents::new(position, memory.recent_events_bytes_max())))),
         #[cfg(feature = "cluster")]
         bus: bus_address.is_some().then(|| Arc::new(BusPort::new(writer.epoch()))),
     };

@@ -218,6 +218,9 @@ impl World {
         #[cfg(feature = "cluster")]
         {
             passed.iter().for_each(|committed| self.update_answers(instance, committed));
+            let recent = &mut self.process(instance).recent;
+            passed.iter().for_each(|committed| recent.committed(committed));
+            recent.check_invariants();
             self.check_answers(instance);
         }
         let shards = self.setup.shards;
@@ -290,6 +293,26 @@ impl World {
             self.coverage.pages_failed += 1;
         }
         self.process(instance).readers[reader].1 = Some(message);
+    }
+
+    /// Responds to a query from the latest events, if they have all that it needs, and if the schedule does not want it to be read.
+    #[cfg(feature = "cluster")]
+    pub fn answer_from_recent_events(&mut self, instance: usize, query: &Query) -> bool {
+        if self.chance(1, 2) {
+            return false;
+        }
+        let Some(response) = self.process(instance).recent.page(query) else { return false };
+        self.coverage.pages_recent += 1;
+        // An older state of the journal was checked when its events came out.
+        let Ok(QueryResult::JournalPage(page)) = &response.result else { panic!("it is a page") };
+        let QueryKind::JournalPage { after, bytes_max, filter } = &query.kind else { panic!("it is a page") };
+        let user = self.model.user(&query.caller);
+        if response.position.0 == self.model.position() && self.model.removed_through[user] <= after.0 {
+            check_page(&self.model, user, after.0, *bytes_max, &own_filter(filter), page);
+        }
+        let to = response.to;
+        self.enqueue_message(self.shard_of(instance, to), ShardMessage::QueryResponse(response));
+        true
     }
 
     fn check_response(&mut self, query: &Query, response: &QueryResponse) {

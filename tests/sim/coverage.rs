@@ -78,6 +78,7 @@ counters! { Coverage {
     notices,
     notices_batched,
     notices_early,
+    pages_recent,
     notices_late,
     notices_lacked,
     notices_reordered,

@@ -176,7 +176,7 @@ fn simulated_runs_lose_nothing() {
             "notices_unsent",
             "slices_late",
         ];
-        let instances = ["stops", "moves", "ahead", "crashes_unreported", "bus_failures"];
+        let instances = ["stops", "moves", "ahead", "crashes_unreported", "bus_failures", "pages_recent"];
         let of_instances = |name: &str| {
             let prefixes = ["slices", "notices", "answers"];
             instances.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))

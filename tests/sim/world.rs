@@ -16,14 +16,14 @@ use crate::live_answers::{ReceivedAnswers, SimAnswer};
 use crate::model::Model;
 use crate::planted::Planted;
 use crate::session::{Doing, Moment};
-#[cfg(feature = "cluster")]
-use cortex_core::internals::LiveAnswerSet;
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
     Claims, Command, CommitShare, Committed, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys,
     MemoryPlan, Merger, MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader,
     ReplyTo, Retention, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
+#[cfg(feature = "cluster")]
+use cortex_core::internals::{LiveAnswerSet, RecentEvents};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,6 +35,9 @@ pub const BUFFER_BYTES: usize = 4096;
 pub const STALL_MILLISECONDS: u64 = 20_000;
 pub const MONO_AT_OPEN: MonoTime = MonoTime(1_000_000);
 pub const STREAMS_PER_USER: u32 = 6;
+/// So few that the oldest of the latest events make room in every run.
+#[cfg(feature = "cluster")]
+const RECENT_EVENTS_BYTES: usize = 16 * 1024;
 
 /// A message about a commit that still has to be delivered.
 pub enum Delivery {
@@ -102,6 +105,9 @@ pub struct Process {
     /// Reads the commits of other instances.
     #[cfg(feature = "cluster")]
     pub follower: Option<Follower>,
+    /// The latest events.
+    #[cfg(feature = "cluster")]
+    pub recent: RecentEvents,
     /// What it has for other instances.
     #[cfg(feature = "cluster")]
     pub port: BusPort,
@@ -320,6 +326,8 @@ impl World {
             #[cfg(feature = "cluster")]
             follower,
             #[cfg(feature = "cluster")]
+            recent: RecentEvents::new(position, RECENT_EVENTS_BYTES),
+            #[cfg(feature = "cluster")]
             port: BusPort::new(&mut self.random),
             #[cfg(feature = "cluster")]
             answers: LiveAnswerSet::default(),
@@ -512,6 +520,10 @@ impl World {
 
     /// Enqueues a query, or its next step.
     pub fn ask(&mut self, instance: usize, query: (PendingQuery, bool)) {
+        #[cfg(feature = "cluster")]
+        if !query.1 && self.setup.instances > 1 && self.answer_from_recent_events(instance, &query.0.query) {
+            return;
+        }
         for (pending, _) in self.process(instance).queries.push(&query.0.query.holder(), query) {
             self.coverage.reader_overloads += 1;
             let to = pending.query.reply_to;

@@ -204,6 +204,9 @@ pub(crate) static INSTANCE_LEADS: Gauge = Gauge::new();
 /// Leases of this instance that expired, so that its answers were taken over.
 #[cfg(feature = "cluster")]
 pub(crate) static LEASES_LOST: Counter = Counter::new();
+/// Pages of streams that were served from the latest events, without the database server.
+#[cfg(feature = "cluster")]
+pub(crate) static RECENT_PAGES: Counter = Counter::new();
 /// 1 while messages between instances go through.
 #[cfg(feature = "cluster")]
 pub(crate) static BUS_UP: Gauge = Gauge::new();
@@ -325,6 +328,8 @@ fn render_cluster(text: &mut Exposition) {
     text.durations("cortex_turn_wait_seconds", &[], &TURN_WAIT);
     let help = "Sessions of stopped instances that were ended, because they kept the others from their turns.";
     text.counter("cortex_turns_evicted_total", help, TURNS_EVICTED.get());
+    let help = "Pages of streams that were served from the latest events, without the database server.";
+    text.counter("cortex_recent_pages_total", help, RECENT_PAGES.get());
     text.gauge("cortex_bus_up", "1 while messages between instances go through.", BUS_UP.get());
     let help = "Notices of commits that were received from other instances.";
     text.counter("cortex_notices_total", help, NOTICES.get());

@@ -96,6 +96,11 @@ impl Workers {
 
     /// Enqueues a query.
     pub(crate) fn ask(&self, query: Query) {
+        #[cfg(feature = "cluster")]
+        if let Some(response) = self.replies.recent_page(&query) {
+            metrics::RECENT_PAGES.add(1);
+            return self.replies.query_response(&query.holder(), response);
+        }
         self.enqueue_query(PendingQuery::new(query));
     }
 
