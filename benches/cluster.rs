@@ -1,5 +1,6 @@
 //! Several instances over one PostgreSQL server: durable `POST /input` of 64 connections to each of one, two and three instances,
-//! with and without Redis, beside one process with SQLite, and the time from the response at one instance to the event at another.
+//! with and without Redis, beside one process with SQLite, the events that three instances deliver to 1,000 streams, the memory of idle
+//! instances, and the time from the response at one instance to the event at another.
 //!
 //! It starts servers of its own, PostgreSQL with `fsync`. Instances, servers and load share all cores. `BENCH_SECONDS` is the
 //! duration of each row (5).
@@ -11,9 +12,10 @@ mod postgres;
 mod support;
 
 use load::{Load, Scenario};
+use mio::{Events, Interest, Poll, Token};
 use postgres::TestServer;
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
@@ -29,6 +31,12 @@ const CONTENT: &str =
 const WARM_UP: Duration = Duration::from_secs(1);
 /// The pause between two messages whose way to another instance is timed.
 const MESSAGE_PAUSE: Duration = Duration::from_millis(50);
+/// The streams of one user that get all events.
+const STREAMS_OF_ALL: usize = 1000;
+/// Connections that post while events are delivered.
+const POSTING_CONNECTIONS: usize = 8;
+/// One user has all streams.
+const STREAMS: (&str, &str) = ("MAX_STREAMS_PER_USER", "0");
 
 fn main() -> ExitCode {
     support::main("cluster", run)
@@ -51,6 +59,17 @@ fn run() -> Result<(), String> {
             measure_posts(&format!("{count} of {INSTANCES_MAX} instances, PostgreSQL{with}"), &instances, duration)?;
         }
     }
+    let instances = start_instances(&postgres, Some(&redis), "deliveries", INSTANCES_MAX)?;
+    measure_deliveries(&instances, duration)?;
+    let file = Server::start(None, &[])?;
+    let idle = start_instances(&postgres, Some(&redis), "idle", 1)?;
+    let mebibytes = |server: &Server| Ok::<f64, String>(server.resident_bytes()? as f64 / f64::from(1 << 20));
+    println!(
+        "idle: {:.1} MiB with SQLite, {:.1} MiB with PostgreSQL and Redis",
+        mebibytes(&file)?,
+        mebibytes(&idle[0])?
+    );
+    drop((file, idle));
     for (with, redis) in [("without", None), ("with", Some(&redis))] {
         let instances = start_instances(&postgres, redis, &format!("latency_{with}"), 2)?;
         measure_latency(&format!("{with} Redis"), &instances[0], &instances[1], duration)?;
@@ -106,8 +125,9 @@ fn start_instances(
     postgres.create_database(name);
     let address = postgres.address(name);
     let redis = redis.map(Redis::url).unwrap_or_default();
-    let instances: Result<Vec<Server>, String> =
-        (0..count).map(|_| Server::start(None, &[("DATABASE_URL", &address), ("REDIS_URL", &redis)])).collect();
+    let instances: Result<Vec<Server>, String> = (0..count)
+        .map(|_| Server::start(None, &[("DATABASE_URL", &address), ("REDIS_URL", &redis), STREAMS]))
+        .collect();
     // The instances find each other.
     thread::sleep(WARM_UP);
     instances
@@ -148,6 +168,55 @@ fn post_input(server: &Server, content: &str) -> Scenario {
         body.len(),
     );
     Scenario { name: "POST /input", request: request.into_bytes(), body_start: b"{\"status\":\"received\"" }
+}
+
+/// Measures the events that arrive in streams at all instances, while one of them gets messages as fast as it takes them.
+fn measure_deliveries(instances: &[Server], duration: Duration) -> Result<(), String> {
+    let failed = |error: io::Error| format!("deliveries: {error}");
+    let mut poll = Poll::new().map_err(failed)?;
+    let mut streams = Vec::new();
+    for index in 0..STREAMS_OF_ALL {
+        let server = &instances[index % instances.len()];
+        let stream = http::open_stream(server.address, &server.token)?;
+        stream.set_nonblocking(true).map_err(failed)?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, Token(index), Interest::READABLE).map_err(failed)?;
+        streams.push(stream);
+    }
+    let scenario = post_input(&instances[0], CONTENT);
+    let address = instances[0].address;
+    thread::scope(|scope| {
+        let poster = scope.spawn(|| {
+            let mut load = Load::connect(address, &scenario, POSTING_CONNECTIONS).map_err(failed)?;
+            load.run(WARM_UP + duration)
+        });
+        let (mut events, mut scratch) = (Events::with_capacity(1024), vec![0; 64 * 1024]);
+        let (began, mut delivered) = (Instant::now(), 0);
+        while began.elapsed() < WARM_UP + duration {
+            poll.poll(&mut events, Some(MESSAGE_PAUSE)).map_err(failed)?;
+            for event in &events {
+                let stream = &mut streams[event.token().0];
+                loop {
+                    match stream.read(&mut scratch) {
+                        Ok(0) => return Err("deliveries: a stream ended".into()),
+                        Ok(_) if began.elapsed() < WARM_UP => {}
+                        // An event that is in two reads may be missed, never counted twice.
+                        Ok(bytes) => delivered += memchr::memmem::find_iter(&scratch[..bytes], b"\nid: ").count(),
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        Err(error) => return Err(failed(error)),
+                    }
+                }
+            }
+        }
+        let posted = poster.join().expect("no panic")?;
+        println!(
+            "{STREAMS_OF_ALL} streams at {} instances: {:.0} events delivered a second, {:.0} posted",
+            instances.len(),
+            delivered as f64 / duration.as_secs_f64(),
+            posted.requests_per_second()
+        );
+        Ok(())
+    })
 }
 
 /// Measures the time from the response of `from` to the event in a stream of `to`.

@@ -62,13 +62,13 @@ struct OpenPeerQuery {
 }
 
 impl BusPort {
-    /// The port of a process with a new name, on the bus of a journal.
-    pub(crate) fn new(epoch: Uuid) -> BusPort {
+    /// The port of a process with a new name. The names of its channels begin with `prefix`, which no other database has.
+    pub(crate) fn new(prefix: String) -> BusPort {
         let mut name = [0; 16];
         fill_secret(&mut name);
         BusPort {
             name: InstanceName(Uuid::from_bytes(name)),
-            prefix: format!("cortex:{epoch}"),
+            prefix,
             queue: Mutex::default(),
             is_filled: Condvar::new(),
             is_up: AtomicBool::new(false),
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn messages_are_taken_in_order_until_the_end() {
-        let port = BusPort::new(Uuid::nil());
+        let port = BusPort::new(String::new());
         port.send(|| Some(BusMessage::Beat));
         assert_eq!(port.take(Duration::ZERO), Some(VecDeque::new()), "there is no other instance");
         port.set_known(1, 1);
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn messages_without_room_are_dropped() {
-        let port = BusPort::new(Uuid::nil());
+        let port = BusPort::new(String::new());
         port.set_known(1, 1);
         for _ in 0..10 {
             port.send(|| Some(text(BUS_QUEUE_BYTES_MAX / 4)));
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_question_has_the_answers_of_all_or_those_that_came_in_time() {
-        let port = BusPort::new(Uuid::nil());
+        let port = BusPort::new(String::new());
         port.set_known(2, 1);
         port.set_up(true);
         let query = |slot| PeerQuery {

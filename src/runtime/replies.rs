@@ -67,10 +67,11 @@ impl Replies {
         }
     }
 
-    /// The response to a query that the latest events have, without the database.
+    /// The response to a query that the latest events have, without the database. While the events of other instances do not come at once,
+    /// only the database knows which have been acknowledged.
     #[cfg(feature = "cluster")]
     pub(crate) fn recent_page(&self, query: &Query) -> Option<QueryResponse> {
-        let recent = self.recent.as_ref()?;
+        let recent = self.recent.as_ref().filter(|_| self.bus.as_ref().is_some_and(|bus| bus.is_up()))?;
         recent.lock().unwrap_or_else(PoisonError::into_inner).page(query)
     }
 

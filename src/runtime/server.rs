@@ -180,7 +180,7 @@ fn start(
             .instance()
             .map(|_| Arc::new(Mutex::new(RecentEvents::new(position, memory.recent_events_bytes_max())))),
         #[cfg(feature = "cluster")]
-        bus: bus_address.is_some().then(|| Arc::new(BusPort::new(writer.epoch()))),
+        bus: bus_address.is_some().then(|| bus_port(&writer)).transpose()?,
     };
     let workers = Workers::new(replies, memory);
     workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
@@ -240,6 +240,13 @@ fn start(
 fn bus_address(settings: &Settings) -> Result<Option<BusAddress>, StartError> {
     let Some(url) = &settings.redis else { return Ok(None) };
     BusAddress::parse(url.expose()).map(Some).map_err(StartError::Bus)
+}
+
+/// The port of this process on the bus of its database.
+#[cfg(feature = "cluster")]
+fn bus_port(writer: &Writer) -> Result<Arc<BusPort>, StartError> {
+    let identity = writer.database_identity()?.unwrap_or_default();
+    Ok(Arc::new(BusPort::new(format!("cortex:{identity}:{}", writer.epoch()))))
 }
 
 /// Starts the threads of the bus.

@@ -92,6 +92,21 @@ impl WriteConnection {
         }
     }
 
+    /// What tells the database from all others, also from a copy with the same epoch: the identifiers of the server, which its standbys
+    /// share, and of the database; `None` for a file.
+    ///
+    /// # Errors
+    /// Fails if the server does.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn identity(&self) -> SqlResult<Option<String>> {
+        const IDENTITY: &str = "SELECT c.system_identifier::text || '-' || d.oid::text
+            FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()";
+        match &self.engine {
+            WriteEngine::Sqlite(_) => Ok(None),
+            WriteEngine::Postgres(..) => self.db.prepare_cached(IDENTITY)?.query_row([], |row| row.get(0)).map(Some),
+        }
+    }
+
     /// The first setting by which a server may lose what it has committed, with its value. A file is always synced.
     ///
     /// # Errors

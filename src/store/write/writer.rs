@@ -359,6 +359,15 @@ impl Writer {
         self.meta.epoch
     }
 
+    /// What tells the database from all others, also from a copy; `None` for a file.
+    ///
+    /// # Errors
+    /// Fails if the server does.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn database_identity(&self) -> Result<Option<String>, OpenError> {
+        self.connection.identity().map_err(|error| self.open_error(&error))
+    }
+
     /// The signing key for tokens in development, which was generated with the database.
     pub fn signing_key(&self) -> [u8; 32] {
         self.meta.signing_key

@@ -1,7 +1,6 @@
 //! Writers and streams at all instances: one journal.
 
 use crate::cluster::{Cluster, amount};
-use crate::common::metrics::Scrape;
 use crate::common::sse::Event;
 use crate::common::user::text;
 use crate::common::{Client, Stream};
@@ -39,9 +38,6 @@ fn streams_move_between_instances_without_a_gap() {
         .map(|number| FollowerPlan { instance: number / 3 % 3, moves: true, stays })
         .collect();
     traffic::run(&mut cluster, &writers, &followers, |_, _| thread::sleep(Duration::from_secs(amount(4, 60))));
-    let of_instances = cluster.addresses().into_iter();
-    let pages: f64 = of_instances.map(|instance| Scrape::at(instance).get("cortex_recent_pages_total")).sum();
-    assert!(pages > 0.0, "streams that move resume without the database");
 }
 
 #[test]

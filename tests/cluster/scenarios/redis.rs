@@ -1,9 +1,11 @@
 //! Redis that is killed, stopped, silent, or loses messages: events come later, and nothing is lost.
 
+use crate::ServerDatabase;
 use crate::cluster::{Cluster, STALL_MAX, amount};
 use crate::common::metrics::Scrape;
+use crate::common::postgres::TestServer;
 use crate::common::redis::TestRedis;
-use crate::common::{DEADLINE, Options, Stream, User, eventually};
+use crate::common::{DEADLINE, Options, Server, Stream, User, eventually};
 use crate::proxy::{Link, Proxy};
 use crate::redis_messages::Damage;
 use crate::traffic::{self, FollowerPlan, WriterPlan};
@@ -293,4 +295,42 @@ fn the_redis_server_that_a_sentinel_names_is_used() {
     probe.latency();
     eventually("the replica is the primary", || sentinel.primary_port() == replica.port());
     wait_until_noticed(&instances, &mut probe);
+}
+
+#[test]
+fn streams_that_move_resume_without_the_database() {
+    let redis = TestRedis::start();
+    let mut cluster = Cluster::start_with_redis("resumed", &Options::new(), [redis.port(); 3]);
+    wait_until_up(&cluster.addresses());
+    let stays = Duration::from_millis(amount(200, 1000));
+    let followers: Vec<FollowerPlan> =
+        (0..9).map(|number| FollowerPlan { instance: number / 3, moves: true, stays }).collect();
+    traffic::run(&mut cluster, &WRITERS, &followers, |_, _| thread::sleep(Duration::from_secs(amount(3, 60))));
+    let of_instances = cluster.addresses().into_iter();
+    let pages: f64 = of_instances.map(|instance| Scrape::at(instance).get("cortex_recent_pages_total")).sum();
+    assert!(pages > 0.0, "pages are read from the database");
+}
+
+#[test]
+fn a_copy_of_a_database_shows_nothing_of_the_original() {
+    let redis = TestRedis::start();
+    let original = ServerDatabase::create("original");
+    original.sandbox().serve().stop();
+    let server = TestServer::shared();
+    server.run("CREATE DATABASE copied TEMPLATE original", "postgres");
+    let copied = ServerDatabase { name: "copied", address: server.address("copied"), port: server.port() };
+    let start = |database: &ServerDatabase| Server::start(database.options().set("REDIS_URL", redis.url()));
+    let instances: Vec<Server> = [&original, &original, &copied, &copied].into_iter().map(start).collect();
+    wait_until_up(&instances.iter().map(|instance| instance.addr).collect::<Vec<_>>());
+    let mut users: Vec<User> = instances.iter().map(|instance| User::new(instance, "ann")).collect();
+    let mut streams: Vec<Stream> = users.iter().map(User::stream).collect();
+    for round in 0..10 {
+        for (writer, readers, content) in [(0, 0..2, "original"), (2, 2..4, "copy")] {
+            let content = format!("{content} {round}");
+            users[writer].say("default", &content);
+            for stream in &mut streams[readers] {
+                assert_eq!(stream.next_of("input").content(), content);
+            }
+        }
+    }
 }
