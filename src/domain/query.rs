@@ -161,12 +161,13 @@ pub struct StreamFilter {
 }
 
 impl StreamFilter {
-    /// Whether it selects events of a conversation. The filter of an open stream has the id of a default conversation.
-    pub(crate) fn has(&self, conversation: ConversationId, workspace: WorkspaceId) -> bool {
+    /// Whether it selects events of a place: a workspace, or one of its conversations. The filter of an open stream has the id of a default
+    /// conversation.
+    pub(crate) fn has(&self, conversation: Option<ConversationId>, workspace: WorkspaceId) -> bool {
         self.workspace.is_none_or(|id| id == workspace)
             && match self.conversation {
                 None => true,
-                Some(ConversationRef::Id(id)) => id == conversation,
+                Some(ConversationRef::Id(id)) => conversation == Some(id),
                 Some(ConversationRef::Default) => false,
             }
     }

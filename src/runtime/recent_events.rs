@@ -8,7 +8,7 @@ use crate::domain::command::ConversationRef;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EventNumber, UserId};
-use crate::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -70,7 +70,9 @@ impl RecentEvents {
         }
         let mut page = JournalPage { events: Vec::new(), through: self.position, position: self.position, gap: None };
         let mut bytes = 0;
-        for event in later().filter(|event| accepts(filter, event)) {
+        let is_selected =
+            |event: &&Arc<Event>| filter.kinds.has(event.kind) && filter.has(event.conversation_id, event.workspace_id);
+        for event in later().filter(is_selected) {
             bytes += event.weight();
             if page.events.len() == PAGE_EVENTS_MAX || (bytes > *bytes_max && !page.events.is_empty()) {
                 page.through = page.events.last().expect("it has some").number;
@@ -126,15 +128,6 @@ fn is_final(kind: EventKind) -> bool {
     )
 }
 
-fn accepts(filter: &StreamFilter, event: &Event) -> bool {
-    let conversation = match filter.conversation {
-        None => true,
-        Some(ConversationRef::Id(id)) => event.conversation_id == Some(id),
-        Some(ConversationRef::Default) => false,
-    };
-    conversation && filter.workspace.is_none_or(|id| event.workspace_id == id) && filter.kinds.has(event.kind)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +135,7 @@ mod tests {
     use crate::domain::command::ReplyTo;
     use crate::domain::event::{EventBody, KindSet};
     use crate::domain::id::{ConversationId, WorkspaceId};
+    use crate::domain::query::StreamFilter;
     use uuid::Uuid;
 
     const BYTES_MAX: usize = 8192;

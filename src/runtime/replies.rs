@@ -33,7 +33,7 @@ pub(crate) struct Replies {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
     pub responders: Arc<ResponderPort>,
-    /// The latest events, if the database is on a server.
+    /// The latest events, if a bus is configured.
     #[cfg(feature = "cluster")]
     pub recent: Option<Arc<Mutex<RecentEvents>>>,
     /// The way to other instances, if a bus is configured.
@@ -157,12 +157,10 @@ impl Replies {
 
     /// Distributes a commit to the shards and the responders, in the order of `route_commit`.
     pub(crate) fn committed(&self, committed: Committed) {
-        let (started, token_rules) = (Arc::clone(&committed.started), committed.token_rules.clone());
         // Before the shards abort what a token began: its end must not begin what waits.
-        if let Some(token_rules) = token_rules {
+        if let Some(token_rules) = committed.token_rules.clone() {
             self.responders.token_rules_changed(token_rules);
         }
-        let is_of_others = committed.results.is_empty();
         let routed = route_commit(committed, self.mailboxes.len());
         for (shard, share) in routed.shards {
             self.mailboxes[shard].push(ShardMessage::Committed(share));
@@ -170,9 +168,7 @@ impl Replies {
         for change in &routed.queued {
             self.status_received(change);
         }
-        // The answers of other instances are none of the responders'.
-        let started = if is_of_others { &[] } else { &*started };
-        self.responders.committed(routed.responder_results, started, &routed.ends, routed.jobs);
+        self.responders.committed(routed.responder_results, &routed.started, &routed.ends, routed.jobs);
     }
 
     fn mailbox(&self, to: ReplyTo) -> Option<&Arc<Mailbox>> {

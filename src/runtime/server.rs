@@ -176,9 +176,9 @@ fn start(
         mailboxes: mailboxes.clone(),
         responders,
         #[cfg(feature = "cluster")]
-        recent: writer
-            .instance()
-            .map(|_| Arc::new(Mutex::new(RecentEvents::new(position, memory.recent_events_bytes_max())))),
+        recent: bus_address
+            .is_some()
+            .then(|| Arc::new(Mutex::new(RecentEvents::new(position, memory.recent_events_bytes_max())))),
         #[cfg(feature = "cluster")]
         bus: bus_address.is_some().then(|| bus_port(&writer)).transpose()?,
     };

@@ -5,6 +5,7 @@ use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::result::CommandResult;
+use crate::domain::started_answer::AnswerStarted;
 use crate::shard::message::CommitShare;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub struct RoutedCommit {
     pub shards: Vec<(usize, CommitShare)>,
     /// Results of the responders' commands.
     pub responder_results: Vec<CommandResult>,
+    /// Answers of this process that the batch started.
+    pub started: Arc<[AnswerStarted]>,
     /// Events that end answers: deletions of messages, conversations or workspaces, and ends that other instances have stored.
     pub ends: Vec<Arc<Event>>,
     /// The answer jobs that the batch created.
@@ -68,7 +71,9 @@ pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
         _ => false,
     };
     let ends = committed.events.iter().filter(|event| is_end(event.kind)).cloned().collect();
-    RoutedCommit { shards: routed, responder_results, ends, jobs: committed.jobs, queued: committed.queued }
+    // The answers of other instances are none of the responders'.
+    let started = if is_of_others { Arc::new([]) } else { committed.started };
+    RoutedCommit { shards: routed, responder_results, started, ends, jobs: committed.jobs, queued: committed.queued }
 }
 
 #[cfg(test)]

@@ -66,11 +66,6 @@ impl StreamStats {
         self.bytes_waiting.store(bytes_waiting as u64, Relaxed);
     }
 
-    /// Whether this user opened it.
-    pub fn belongs_to(&self, user: &UserId) -> bool {
-        self.user == *user
-    }
-
     /// When its token expires.
     pub fn expires_at(&self) -> WallTime {
         WallTime(self.expires_at.load(Relaxed))
@@ -285,11 +280,6 @@ impl StreamRegistry {
         self.changed(&mut tables, &stats.user);
     }
 
-    /// The stream with this id, if it is open.
-    pub fn get(&self, id: StreamId) -> Option<Arc<StreamStats>> {
-        self.tables().streams.get(&id).cloned()
-    }
-
     /// The streams of a user as entries of the list, oldest first.
     pub fn list(&self, user: &UserId) -> Vec<OpenStream> {
         let position = self.position();
@@ -425,7 +415,7 @@ mod tests {
         }
         let want = StreamsSurvey { live: 1, behind: 2, bytes_waiting: 30, lag_events: 10, lag_micros: 17 };
         assert_eq!(registry.survey(MonoTime(20)), want);
-        let fell_back = registry.get(StreamId(uuid::Uuid::from_u128(2))).unwrap();
+        let fell_back = Arc::clone(&registry.tables().streams[&StreamId(uuid::Uuid::from_u128(2))]);
         fell_back.update(false, EventNumber(0), 10, MonoTime(15));
         fell_back.update(false, EventNumber(0), 10, MonoTime(19));
         assert_eq!(registry.survey(MonoTime(20)), StreamsSurvey { live: 0, behind: 3, lag_events: 100, ..want });

@@ -3,7 +3,6 @@
 //! Invariant: a user's `events` are all events of the user after `complete_from` and through `position`, in order, except
 //! those that the user may no longer see.
 
-use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::*;
 use crate::domain::query::StreamFilter;
@@ -44,12 +43,7 @@ impl FramedEvent {
 
     /// Whether a filter accepts it. The filter of an open stream has the id of a default conversation.
     pub(crate) fn passes(&self, filter: &StreamFilter) -> bool {
-        let conversation = match filter.conversation {
-            None => true,
-            Some(ConversationRef::Id(id)) => self.conversation_id == Some(id),
-            Some(ConversationRef::Default) => false,
-        };
-        conversation && filter.workspace.is_none_or(|id| self.workspace_id == id) && filter.kinds.has(self.kind)
+        filter.kinds.has(self.kind) && filter.has(self.conversation_id, self.workspace_id)
     }
 }
 

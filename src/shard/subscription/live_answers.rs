@@ -242,7 +242,7 @@ impl StreamedAnswer<'_> {
         now: WallTime,
     ) -> bool {
         let SharedAnswer { started, shown, generation, .. } = &*self.0;
-        if !stream.is_live() || !stream.filter().has(started.conversation_id, started.workspace_id) {
+        if !stream.is_live() || !stream.filter().has(Some(started.conversation_id), started.workspace_id) {
             return false;
         }
         let reasoning_from = match delta {

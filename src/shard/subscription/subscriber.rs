@@ -426,7 +426,7 @@ impl Subscriber {
             && !self.follows_answer()
             && !self.is_ahead_of(position)
             && self.filter.kinds.has(EventKind::AnswerStatus)
-            && self.filter.has(change.conversation_id, change.workspace_id)
+            && self.filter.has(Some(change.conversation_id), change.workspace_id)
             && self.has_room_for_text(outbox)
     }
 
