@@ -12,11 +12,12 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK};
+use crate::store::read::visible_messages::VisibleMessages;
 use crate::store::sql::values::{number, sql};
-use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
+use crate::store::sql::{SqlConnection, SqlResult, params};
 use crate::store::tables::inbox;
 use crate::store::tables::messages;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 /// Rows of a conversation to fetch at a time.
 const FETCH: usize = 64;
@@ -30,17 +31,15 @@ const TAIL_OWN_MAX: usize = 64;
 /// The messages that a user may see after a number.
 pub(crate) struct Messages<'a> {
     db: &'a SqlConnection,
-    ids: &'a IdKey,
     user: i64,
     request: &'a JournalPageRequest,
     /// The newest number in the snapshot.
     position: EventNumber,
-    /// The only workspace whose messages are wanted; `None` for all.
-    workspace: Option<EventNumber>,
     /// Candidates that `take` has not returned yet.
     waiting: VecDeque<Candidate>,
     /// The events of the next candidates that may be messages for the user, as far as they have been read.
     read_ahead: VecDeque<Option<Event>>,
+    visible: VisibleMessages<'a>,
     source: Source,
 }
 
@@ -69,8 +68,8 @@ enum Source {
 enum Conversations {
     /// All conversations of the user.
     All(HashSet<i64>),
-    /// Whether each conversation checked so far is one of the user: there are too many to list them, or too few messages.
-    Checked(HashMap<i64, bool>),
+    /// Each is checked when it occurs: there are too many to list them, or too few messages.
+    Unlisted,
 }
 
 impl<'a> Messages<'a> {
@@ -84,13 +83,12 @@ impl<'a> Messages<'a> {
         let workspace = request.workspace.map(|id| ids.open(id.0).map_or(EventNumber(0), |(number, _)| number));
         let mut messages = Messages {
             db,
-            ids,
             user,
             request,
             position,
-            workspace,
             waiting: VecDeque::new(),
             read_ahead: VecDeque::new(),
+            visible: VisibleMessages::new(db, ids, user, (request.kinds, workspace)),
             source: Source::End,
         };
         if request.kinds.has(EventKind::Input) || request.kinds.has(EventKind::Output) {
@@ -117,29 +115,25 @@ impl<'a> Messages<'a> {
         if !is_own {
             return Ok(PageStep { number, event: None, work: scan_work });
         }
+        let work = ROW_WORK + scan_work;
+        if !self.db.is_server() {
+            return Ok(PageStep { number, event: self.visible.event(number)?, work });
+        }
+        // A server is asked for several messages at once.
         if self.read_ahead.is_empty() {
-            // A server is asked for several messages at once.
-            let more = if self.db.is_server() { READ_AHEAD_MAX - 1 } else { 0 };
-            let next = self.waiting.iter().filter(|candidate| candidate.is_own).take(more);
+            let next = self.waiting.iter().filter(|candidate| candidate.is_own).take(READ_AHEAD_MAX - 1);
             let numbers: Vec<EventNumber> =
                 [number].into_iter().chain(next.map(|candidate| candidate.number)).collect();
-            let filter = (self.request.kinds, self.workspace);
-            self.read_ahead = messages::events(self.db, self.ids, &numbers, self.user, filter)?.into();
+            self.read_ahead = self.visible.events(&numbers)?.into();
         }
-        let event = self.read_ahead.pop_front().flatten();
-        Ok(PageStep { number, event, work: ROW_WORK + scan_work })
+        Ok(PageStep { number, event: self.read_ahead.pop_front().flatten(), work })
     }
 
     /// The messages of a conversation since the user joined it, as a source.
-    fn in_conversation(&self, conversation: EventNumber) -> SqlResult<Source> {
-        let since = self.visible_since(sql(conversation))?;
-        Ok(since.map_or(Source::End, |since| Source::Conversation(conversation, since.max(self.request.after))))
-    }
-
-    fn visible_since(&self, conversation: i64) -> SqlResult<Option<EventNumber>> {
-        let since: Option<Option<i64>> =
-            self.db.prepare_cached(VISIBLE_SINCE)?.query_row([conversation, self.user], |row| row.get(0)).optional()?;
-        Ok(since.flatten().map(number))
+    fn in_conversation(&mut self, conversation: EventNumber) -> SqlResult<Source> {
+        let visible = self.visible.conversation(sql(conversation))?;
+        Ok(visible
+            .map_or(Source::End, |visible| Source::Conversation(conversation, visible.since.max(self.request.after))))
     }
 
     /// Fetches candidates, and returns the source of the next ones.
@@ -172,7 +166,7 @@ impl<'a> Messages<'a> {
     }
 
     /// Scans some of the newest messages of all users.
-    fn fetch_tail(&mut self, after: EventNumber, mut conversations: Conversations) -> SqlResult<Source> {
+    fn fetch_tail(&mut self, after: EventNumber, conversations: Conversations) -> SqlResult<Source> {
         let mut statement = self.db.prepare_cached(TAIL)?;
         let mut rows = statement.query(params![sql(after), TAIL_FETCH as i64])?;
         let (mut last, mut scan_work, mut scanned) = (after, 0, 0);
@@ -181,7 +175,7 @@ impl<'a> Messages<'a> {
         {
             last = number(row.get(0)?);
             scanned += 1;
-            let (is_own, work) = conversations.contain(row.get(1)?, self)?;
+            let (is_own, work) = conversations.contain(row.get(1)?, &mut self.visible)?;
             scan_work += work;
             if is_own {
                 self.waiting.push_back(Candidate { number: last, is_own: true, scan_work });
@@ -205,7 +199,7 @@ impl<'a> Messages<'a> {
         // For a few messages, single checks are cheaper than listing many conversations.
         const CHECKED_SINGLY_MAX: u64 = 64;
         if self.position.0 - after.0 <= CHECKED_SINGLY_MAX {
-            return Ok(Conversations::Checked(HashMap::new()));
+            return Ok(Conversations::Unlisted);
         }
         let rows_max = PAGE_CONVERSATIONS_LISTED_MAX + 1;
         let mut statement = self.db.prepare_cached(CONVERSATIONS_OF)?;
@@ -214,7 +208,7 @@ impl<'a> Messages<'a> {
         Ok(if found.len() < rows_max {
             Conversations::All(found.into_iter().flatten().collect())
         } else {
-            Conversations::Checked(HashMap::new())
+            Conversations::Unlisted
         })
     }
 }
@@ -227,29 +221,17 @@ impl Candidate {
 
 impl Conversations {
     /// Whether a conversation is one of the user, and the work of the check.
-    fn contain(&mut self, conversation: i64, messages: &Messages<'_>) -> SqlResult<(bool, usize)> {
+    fn contain(&self, conversation: i64, visible: &mut VisibleMessages<'_>) -> SqlResult<(bool, usize)> {
         match self {
             Conversations::All(all) => Ok((all.contains(&conversation), ENTRY_WORK)),
-            Conversations::Checked(checked) => {
-                if let Some(is_own) = checked.get(&conversation) {
-                    return Ok((*is_own, ENTRY_WORK));
-                }
-                let is_own = messages.visible_since(conversation)?.is_some();
-                checked.insert(conversation, is_own);
-                Ok((is_own, ROW_WORK))
+            Conversations::Unlisted => {
+                let work = if visible.has_checked(conversation) { ENTRY_WORK } else { ROW_WORK };
+                Ok((visible.conversation(conversation)?.is_some(), work))
             }
         }
     }
 }
 
-/// The number after which the user may see the messages of a conversation that is not deleted: 0 for the workspace's owner,
-/// `NULL` for a user without access.
-pub(crate) const VISIBLE_SINCE: &str = "
-    SELECT CASE WHEN w.owner = ?2 THEN 0 ELSE p.since END
-    FROM conversations c
-    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
-    LEFT JOIN participants p ON p.conversation = c.number AND p.user = ?2
-    WHERE c.number = ?1 AND c.deleted IS NULL";
 /// Selects a row for each participation, and for each conversation of each workspace. A workspace without conversations has a row
 /// with `NULL`, so that the limit bounds the rows that are examined.
 pub(crate) const CONVERSATIONS_OF: &str = "

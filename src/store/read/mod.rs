@@ -19,3 +19,4 @@ pub(crate) mod step_budget;
 pub(crate) mod usage_search;
 pub(crate) mod user_search;
 pub(crate) mod view_listing;
+pub(crate) mod visible_messages;

@@ -6,7 +6,7 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::model::{AnswerSummary, Content, Message, Metadata, Role, Status, StoredPhase};
 use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
 use crate::store::sql::values::{decode, number, sql};
-use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, Statement, params};
 use crate::store::tables::reasoning;
 use std::sync::Arc;
 
@@ -45,6 +45,83 @@ pub(crate) fn events(
     let lists =
         numbers.iter().map(|number| [Some(sql(*number)), Some(viewer), Some(input), Some(output), workspace.map(sql)]);
     db.prepare_cached(FIND_VISIBLE)?.query_each(lists, |row| event(row, ids))
+}
+
+/// Reads messages that are their own entries of the journal, one at a time.
+pub(crate) struct EntryReader<'a> {
+    db: &'a SqlConnection,
+    origin: Statement<'a>,
+    entry: Statement<'a>,
+}
+
+/// What several messages can have in common.
+pub(crate) struct MessageOrigin {
+    pub sender: UserId,
+    pub sender_name: Arc<str>,
+    pub conversation_id: ConversationId,
+    pub workspace_id: WorkspaceId,
+}
+
+impl<'a> EntryReader<'a> {
+    pub(crate) fn new(db: &'a SqlConnection) -> SqlResult<EntryReader<'a>> {
+        Ok(EntryReader { db, origin: db.prepare_cached(ORIGIN)?, entry: db.prepare_cached(ENTRY)? })
+    }
+
+    /// The conversation and the key of the sender of message `number`, if it is an entry.
+    pub(crate) fn origin(&mut self, number: EventNumber) -> SqlResult<Option<(i64, i64)>> {
+        self.origin.query_row([sql(number)], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    }
+
+    /// The event of message `number`, without recipients, if it exists.
+    pub(crate) fn event(
+        &mut self,
+        ids: &IdKey,
+        number: EventNumber,
+        origin: MessageOrigin,
+    ) -> SqlResult<Option<Event>> {
+        let MessageOrigin { sender, sender_name, conversation_id, workspace_id } = origin;
+        let db = self.db;
+        let read = |row: Row<'_>| {
+            let created_at = WallTime(row.get(2)?);
+            let message = Message {
+                id: MessageId(ids.uuid(number, created_at)),
+                conversation_id,
+                sender: sender.clone(),
+                sender_name,
+                role: decode(row, 0, role_of)?,
+                status: decode(row, 1, status_of)?,
+                created_at,
+                updated_at: WallTime(row.get(3)?),
+                reply_to: match row.get::<Option<i64>>(4)? {
+                    Some(answered) => id_at(db, ids, self::number(answered))?,
+                    None => None,
+                },
+                metadata: Metadata::new_unchecked(row.get::<Arc<str>>(5)?),
+                content: Content::new_unchecked(row.get::<Arc<str>>(6)?),
+                error: row.get(8)?,
+                answer: None,
+                reasoning: None,
+            };
+            Ok(Event {
+                number,
+                kind: message_event_kind(&sender),
+                at: created_at,
+                actor: sender,
+                correlation_id: row.get(7)?,
+                workspace_id,
+                conversation_id: Some(conversation_id),
+                recipients: Arc::default(),
+                body: EventBody::Message(message),
+            })
+        };
+        self.entry.query_row([sql(number)], read).optional()
+    }
+}
+
+/// The id of message `number`, if it exists.
+fn id_at(db: &SqlConnection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<MessageId>> {
+    let read = |row: Row<'_>| Ok(MessageId(ids.uuid(number, WallTime(row.get(1)?))));
+    db.prepare_cached(LOCATE)?.query_row([sql(number)], read).optional()
 }
 
 /// The event of a message in a row of `FIND_VISIBLE`, without recipients.
@@ -385,8 +462,11 @@ pub(crate) const INSERT: &str = "
     INSERT INTO messages (number, conversation, sender, role, status, reply_to, published_by, created_at, updated_at,
         correlation_id, metadata, content, error)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-// SQLite reads `content` only for a row of the result, so a message that the user may not see costs little. The sender comes
-// first, because a filter of kinds rejects most messages by it.
+pub(crate) const ORIGIN: &str = "SELECT conversation, sender FROM messages WHERE number = ?1 AND published_by = 0";
+pub(crate) const ENTRY: &str = "
+    SELECT role, status, created_at, updated_at, reply_to, metadata, content, correlation_id, error
+    FROM messages WHERE number = ?1";
+// The sender comes first, because a filter of kinds rejects most messages by it.
 pub(crate) const FIND_VISIBLE: &str = "
     SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata, m.content,
         m.correlation_id, answered.created_at, c.number, c.created_at, w.number, w.created_at, m.error

@@ -204,6 +204,12 @@ pub(crate) fn profile(db: &SqlConnection, key: i64) -> SqlResult<UserProfile> {
     db.prepare_cached(PROFILE)?.query_row([key], read_profile)
 }
 
+/// The id and the name of the user with a key.
+pub(crate) fn id_and_name(db: &SqlConnection, key: i64) -> SqlResult<Option<(UserId, Arc<str>)>> {
+    let read = |row: Row<'_>| Ok((UserId::new_unchecked(row.get::<Arc<str>>(0)?), row.get(1)?));
+    db.prepare_cached(PROFILE)?.query_row([key], read).optional()
+}
+
 /// Reads the columns `oid, name, email`, which are the first three.
 fn read_profile(row: Row<'_>) -> SqlResult<UserProfile> {
     Ok(UserProfile { id: UserId::new_unchecked(row.get::<Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })

@@ -3,7 +3,7 @@
 use super::support::TempDir;
 use super::*;
 use crate::store::admin::account_rows;
-use crate::store::read::{answer_history, caller_conversations, journal_messages, user_search};
+use crate::store::read::{answer_history, caller_conversations, journal_messages, user_search, visible_messages};
 use crate::store::search::{index, message_search, step};
 use crate::store::sqlite::connection;
 use crate::store::tables::{
@@ -59,6 +59,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         conversations::COUNT_MESSAGE_OUT,
         messages::INSERT,
         messages::FIND_VISIBLE,
+        messages::ORIGIN,
+        messages::ENTRY,
         messages::NUMBERS_AFTER,
         messages::PAGE_AFTER,
         messages::PAGE_BEFORE,
@@ -79,7 +81,7 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         retention::RECIPIENTS,
         retention::DELETE_RECIPIENTS,
         retention::RAISE,
-        journal_messages::VISIBLE_SINCE,
+        visible_messages::VISIBLE_CONVERSATION,
         journal_messages::CONVERSATIONS_OF,
         journal_messages::TAIL,
         messages::NUMBERS_BETWEEN,
@@ -223,9 +225,13 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     let path = directory.file("a.db");
     let writer = open(&path);
     let (reading, _) = connection::open_reading(&path).unwrap();
-    for statement in
-        [state_events::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, journal_messages::TAIL]
-    {
+    for statement in [
+        state_events::ENTRIES_AFTER,
+        messages::NUMBERS_AFTER,
+        messages::ORIGIN,
+        messages::ENTRY,
+        journal_messages::TAIL,
+    ] {
         for db in [writer.connection.db.sqlite(), reading.sqlite()] {
             let mut prepared = db.prepare(statement).unwrap();
             for value in 1..4 {
