@@ -44,12 +44,7 @@ pub(crate) fn authenticate(
         return Err(ApiError::token_ended());
     }
     Ok(Caller {
-        actor: Actor {
-            id: claims.user,
-            name: claims.name.map(Into::into),
-            email: claims.email.map(Into::into),
-            credential: claims.credential,
-        },
+        actor: Actor { id: claims.user, name: claims.name, email: claims.email, credential: claims.credential },
         subject: claims.sub,
         expires_at: claims.expires_at,
         purpose: claims.purpose,
@@ -133,8 +128,8 @@ pub(crate) fn login_response(
 /// `GET /auth/verify`
 pub(super) fn verify(caller: &Caller) -> Result<Action, ApiError> {
     let actor = &caller.actor;
-    let text = |value: &'_ Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_owned();
-    let body = wire::token::verified(&actor.id, &text(&actor.name), &text(&actor.email));
+    let (name, email) = (actor.name.as_deref(), actor.email.as_deref());
+    let body = wire::token::verified(&actor.id, name.unwrap_or_default(), email.unwrap_or_default());
     Ok(Action::Respond(Response::json(body)))
 }
 
@@ -171,8 +166,8 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: WallTime) -> Claims {
     let actor = &caller.actor;
     Claims {
         user: actor.id.clone(),
-        name: actor.name.as_deref().map(Into::into),
-        email: actor.email.as_deref().map(Into::into),
+        name: actor.name.clone(),
+        email: actor.email.clone(),
         sub: caller.subject.clone(),
         expires_at: caller.expires_at,
         // A derived token must not be younger than its parent: without a time it would count as issued now. It is not older

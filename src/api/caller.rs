@@ -3,6 +3,7 @@
 use crate::auth::jwt::{KeyId, Purpose};
 use crate::base::time::WallTime;
 use crate::domain::command::Actor;
+use std::sync::Arc;
 
 /// The user that a request's token identifies, and the token's other claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub(crate) struct Caller {
     /// The user's id and profile, and the token's credential.
     pub actor: Actor,
     /// `sub`.
-    pub subject: Option<Box<str>>,
+    pub subject: Option<Arc<str>>,
     /// `exp`, without leeway.
     pub expires_at: WallTime,
     /// What the token permits.

@@ -55,12 +55,16 @@ impl Media {
     /// Parses a `Content-Type` (RFC 9110 §8.3.1). The parameters are ignored: JSON is always UTF-8.
     pub(crate) fn of(content_type: Option<&[u8]>) -> Media {
         let Some(raw) = content_type else { return Media::Json };
-        let essence = raw.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        match essence.as_slice() {
-            b"" | b"application/json" | b"text/json" => Media::Json,
-            b"application/x-www-form-urlencoded" => Media::Form,
-            other if other.starts_with(b"application/") && other.ends_with(b"+json") => Media::Json,
-            _ => Media::Other,
+        let essence = raw.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
+        let starts_with = |start: &[u8]| essence.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+        let has_suffix = essence.last_chunk().is_some_and(|own: &[u8; 5]| own.eq_ignore_ascii_case(b"+json"));
+        if is(b"") || is(b"application/json") || is(b"text/json") || (starts_with(b"application/") && has_suffix) {
+            Media::Json
+        } else if is(b"application/x-www-form-urlencoded") {
+            Media::Form
+        } else {
+            Media::Other
         }
     }
 }

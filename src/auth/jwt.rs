@@ -14,6 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 use std::io::Write;
+use std::sync::Arc;
 
 /// `{"alg":"HS256","typ":"JWT"}` in base64url: the header of our tokens.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
@@ -48,11 +49,11 @@ pub struct Claims {
     /// `oid`, the user's id.
     pub user: UserId,
     /// `name`, truncated to `PROFILE_CHARS_MAX`.
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// `email`, truncated to `PROFILE_CHARS_MAX`.
-    pub email: Option<Box<str>>,
+    pub email: Option<Arc<str>>,
     /// `sub`.
-    pub sub: Option<Box<str>>,
+    pub sub: Option<Arc<str>>,
     /// `exp`, without leeway.
     pub expires_at: WallTime,
     /// `iat`.
@@ -210,7 +211,7 @@ impl Keys {
             user,
             name: text(&raw.name)?.map(truncate),
             email: text(&raw.email)?.map(truncate),
-            sub: text(&raw.sub)?.map(Box::from),
+            sub: text(&raw.sub)?.map(Arc::from),
             expires_at,
             issued_at,
             credential: Credential {
@@ -352,7 +353,7 @@ fn text<'v>(value: &'v Value<'_>) -> Result<Option<&'v str>, TokenError> {
     }
 }
 
-fn truncate(text: &str) -> Box<str> {
+fn truncate(text: &str) -> Arc<str> {
     // A text has at least as many bytes as characters, so most texts need no counting.
     if text.len() <= PROFILE_CHARS_MAX {
         return text.into();

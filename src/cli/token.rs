@@ -11,6 +11,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::reload;
 use crate::store::{AdminError, UserSelector};
 use lexopt::prelude::*;
+use std::sync::Arc;
 
 pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let mut user = UserArgument::default();
@@ -44,7 +45,7 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
         (None, UserSelector::IdOrEmail(text)) => return Err(AdminError::Unknown(text).into()),
     };
     let text = |given: Option<String>, known: String| {
-        Some(given.unwrap_or(known)).filter(|text| !text.is_empty()).map(String::into_boxed_str)
+        Some(given.unwrap_or(known)).filter(|text| !text.is_empty()).map(Arc::from)
     };
     let now = Clock::start().now().wall;
     let email = text(email, known_email);

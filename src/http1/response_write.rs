@@ -19,6 +19,9 @@ pub(crate) enum Length {
     NoBody,
 }
 
+/// A body of at most this length is copied to the end of its head, and sent with it.
+pub(crate) const COPIED_BYTES_MAX: usize = 1024;
+
 /// The head of a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseHead<'a> {
@@ -37,7 +40,7 @@ pub(crate) struct ResponseHead<'a> {
     pub fields: &'a [(&'a str, &'a str)],
 }
 
-/// Appends the head, including the empty line that ends it.
+/// Appends the head, including the empty line that ends it, with room for a body of at most `COPIED_BYTES_MAX`.
 ///
 /// # Panics
 ///
@@ -47,7 +50,11 @@ pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
     // The longest status line, Date, Content-Length and Connection, and the last CR LF.
     const OWN_BYTES_MAX: usize = 192;
     let field_bytes: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    out.reserve(OWN_BYTES_MAX + field_bytes);
+    let body_bytes = match head.length {
+        Length::Known(length) if length <= COPIED_BYTES_MAX as u64 => length as usize,
+        _ => 0,
+    };
+    out.reserve(OWN_BYTES_MAX + field_bytes + body_bytes);
     write_status_line(out, head.status);
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(head.date);

@@ -398,7 +398,7 @@ impl World {
 
     pub fn token(&self, user: usize, seconds: i64) -> (String, WallTime) {
         let expires_at = WallTime(self.now.wall.plus_seconds(seconds).seconds() * 1_000_000);
-        let name: Box<str> = format!("Name of {user}").into();
+        let name: Arc<str> = format!("Name of {user}").into();
         let claims = Claims {
             user: self.model.users[user].clone(),
             name: Some(name),

@@ -7,6 +7,7 @@
 //! Invariant: `bytes` is the length of all segments minus `written`, and no segment is empty.
 
 use crate::domain::id::EventNumber;
+use crate::http1::response_write::COPIED_BYTES_MAX;
 use crate::sse::frame::{EventFrame, StreamForm};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -79,8 +80,6 @@ const EMPTY_SEGMENTS_MAX: usize = 64;
 /// heartbeat or a response, so it is not busy with events.
 const IDLE_SEGMENTS_MAX: usize = 8;
 
-/// Longest body that is copied behind its head, which is cheaper than another segment.
-pub(super) const COPIED_BYTES_MAX: usize = 1024;
 /// Length of an owned segment from which on nothing is appended to it. Its memory is freed when all of it is written, and a
 /// slow reader could otherwise make it grow without end.
 const JOINED_BYTES_MAX: usize = 16 * 1024;

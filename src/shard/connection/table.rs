@@ -4,7 +4,6 @@
 
 use super::deadline::ConnectionTimeouts;
 use super::held::{ByteBudget, DrainWindow, HeldBytes};
-use super::outbox::COPIED_BYTES_MAX;
 use super::phase::Phase;
 use super::{Connection, DrainNotice, Effect, Expiry};
 use crate::base::limits::READ_BYTES_MAX;
@@ -15,6 +14,7 @@ use crate::config::Settings;
 use crate::domain::command::ReplyTo;
 use crate::domain::holder::{Holder, network_of};
 use crate::domain::id::UserId;
+use crate::http1::response_write::COPIED_BYTES_MAX;
 use slab::Slab;
 use std::borrow::Cow;
 use std::net::IpAddr;

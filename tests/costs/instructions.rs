@@ -1,0 +1,37 @@
+//! Instructions per request, in all threads, as Valgrind counts them. They depend on the compiler, the C library and the
+//! processor's instruction sets, so the limits have room for these.
+
+use crate::program::{COUNTED, Work, counts, release_build};
+
+/// Instructions of each kind of work, measured when it was last changed.
+const INSTRUCTIONS: [(Work, u64); 5] = [
+    (Work::Get("/"), 11_000),
+    (Work::Get("/auth/verify"), 40_000),
+    (Work::Post, 160_000),
+    (Work::Deliver, 170_000),
+    (Work::Replay, 20_000),
+];
+/// What a count may exceed its entry by, in percent.
+const TOLERANCE: u64 = 10;
+
+#[test]
+fn requests_take_as_many_instructions_as_before() {
+    let Some(program) = release_build() else { return };
+    let tool = ["valgrind", "-q", "--tool=callgrind", "--callgrind-out-file=OUTPUT"];
+    let mut excess = Vec::new();
+    for (work, expected) in INSTRUCTIONS {
+        let [less, more] = counts(&tool, &program, work, total);
+        let each = more.saturating_sub(less) / COUNTED as u64;
+        println!("{work:?}: {each} instructions, expected {expected}");
+        if each > expected * (100 + TOLERANCE) / 100 {
+            excess.push(format!("{work:?} takes {each} instructions, and took {expected}"));
+        }
+    }
+    assert!(excess.is_empty(), "{excess:#?}");
+}
+
+/// The sum in a file of Callgrind's format.
+fn total(counts: &str) -> u64 {
+    let line = counts.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    line.and_then(|sum| sum.trim().parse().ok()).expect("a sum")
+}
