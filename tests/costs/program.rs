@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 /// Requests that a server gets in both of its runs.
@@ -43,8 +44,10 @@ pub fn counts<T>(tool: &[&str], program: &Path, work: Work, read: fn(&str) -> T)
 }
 
 fn run(tool: &[&str], program: &Path, work: Work, times: usize) -> String {
-    let directory =
-        env::temp_dir().join(format!("cortex-core-costs-{}-{work:?}", std::process::id()).replace('/', "-"));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("cortex-core-costs-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let directory = env::temp_dir().join(name);
+    // An earlier test program with the same process id may have left it.
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir(&directory).expect("a directory for the database");
     let output = directory.join("counts");
