@@ -10,7 +10,7 @@ pub use crate::api::router::ROUTES;
 pub use crate::api::{Context, StreamStart};
 pub use crate::auth::jwt::{Claims, Keys, Purpose};
 pub use crate::auth::token_error::TokenError;
-pub use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
+pub use crate::base::memory_plan::{Instances, MemoryDemand, MemoryPlan};
 pub use crate::base::random::Random;
 pub use crate::base::time::{MonoTime, Now, WallTime};
 pub use crate::config::Settings;

@@ -242,11 +242,11 @@ pub(crate) const MERGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most bytes of the latest events that may have ended an answer, which are kept for answers whose start is known late.
 pub(crate) const MERGE_RECENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most bytes of messages to other instances that wait; above it they are dropped.
-#[cfg(feature = "cluster")]
 pub(crate) const BUS_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most bytes of the texts of running answers that other instances have sent; above it they do not grow.
-#[cfg(feature = "cluster")]
 pub(crate) const RECEIVED_TEXTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of the latest events of all users, for streams that resume after a short time.
+pub(crate) const RECENT_EVENTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest time between two messages of an instance on the bus, in milliseconds.
 #[cfg(feature = "cluster")]
 pub(crate) const BUS_BEAT_MILLISECONDS: u64 = 250;
@@ -269,7 +269,6 @@ pub(crate) const FOLLOW_WITH_BUS_MILLISECONDS: u64 = 250;
 #[cfg(feature = "cluster")]
 pub(crate) const SLICE_EVENTS_MAX: usize = 4096;
 /// Most bytes of the events of a slice with more than one event.
-#[cfg(feature = "cluster")]
 pub(crate) const SLICE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often an instance checks whether others have committed, in milliseconds.
 #[cfg(feature = "cluster")]

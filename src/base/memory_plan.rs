@@ -50,6 +50,12 @@ const INBOX_ENTRY_BYTES: usize = 32;
 const ANSWER_BYTES: usize = 32 * KIB;
 /// Smallest page cache of a database connection, in bytes.
 const PAGE_CACHE_BYTES_MIN: usize = 32 * KIB;
+/// Largest budget of the commits of other instances, in bytes. Of its parts, those that wait have four, a slice has four, and the latest
+/// changes have one.
+const OTHER_COMMIT_BYTES_MAX: usize = MERGE_BYTES_MAX + SLICE_BYTES_MAX + MERGE_RECENT_BYTES_MAX;
+const OTHER_COMMIT_PARTS: usize = 9;
+/// How often a message to other instances is in memory while others wait.
+const BUS_MESSAGE_COPIES: usize = 3;
 
 /// The cost of hashing a password with Argon2id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +88,17 @@ impl HashCost {
     }
 }
 
+/// The instances that may serve the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instances {
+    /// This one: the database is in a file.
+    One,
+    /// Any number: the database is on a server.
+    Several,
+    /// Any number, which tell each other over a bus what happens.
+    SeveralWithBus,
+}
+
 /// What the plan is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryDemand {
@@ -91,6 +108,8 @@ pub struct MemoryDemand {
     pub workers: usize,
     /// `MAX_CONNECTIONS`, or what the limit of open files allows.
     pub connections_max: usize,
+    /// The instances that may serve the database.
+    pub instances: Instances,
 }
 
 /// The budgets, in bytes, and the numbers that follow from them. A budget is a total for the process unless its name says
@@ -103,7 +122,8 @@ pub struct MemoryPlan {
     pub fixed_bytes: usize,
     /// Two commands of the command line beside the server: they share a control group.
     pub command_bytes: usize,
-    /// Pages of files that the kernel cannot reclaim before they are on the disk: of a checkpoint and of a backup.
+    /// Pages of files that the kernel cannot reclaim before they are on the disk: of a checkpoint and of a backup; 0 if the database is on
+    /// a server.
     pub unsynced_file_bytes: usize,
     /// One password check. A stored hash that needs more is not checked.
     pub password_hash_bytes: usize,
@@ -127,7 +147,7 @@ pub struct MemoryPlan {
     pub writer_queue_bytes: usize,
     /// What the writer knows of conversations and users.
     pub writer_cache_bytes: usize,
-    /// SQLite's page caches, of all connections.
+    /// SQLite's page caches, of all connections; 0 if the database is on a server.
     pub page_cache_bytes: usize,
     /// Recent events that the event loops keep.
     pub tail_bytes: usize,
@@ -139,6 +159,16 @@ pub struct MemoryPlan {
     pub rate_bucket_bytes: usize,
     /// Log lines that wait for the log's reader.
     pub log_queue_bytes: usize,
+    /// Commits of other instances: those that wait for earlier ones, a slice of the journal, and the latest changes; 0 if there are no
+    /// others.
+    pub other_commit_bytes: usize,
+    /// Messages to other instances: those that wait, and those that are being sent, as payloads and in the connection's buffer; 0 without a
+    /// bus.
+    pub bus_message_bytes: usize,
+    /// Texts of running answers that other instances have sent; 0 without a bus.
+    pub received_text_bytes: usize,
+    /// The latest events of all users; 0 without a bus.
+    pub recent_event_bytes: usize,
 
     /// The cost of new password hashes.
     pub(crate) hash_cost: HashCost,
@@ -181,6 +211,7 @@ impl MemoryPlan {
         let unsynced_file_bytes =
             if is_roomy { (COPY_PAGES + WAL_CHECKPOINT_FRAMES) as usize * PAGE_BYTES } else { limit / 128 * 3 };
         let rest = limit - fixed_bytes - command_bytes - unsynced_file_bytes - password_hash_bytes;
+        let has_file = demand.instances == Instances::One;
         // The percentages add up to 100.
         let share = |percent: usize, bytes_max: usize| (rest / 100 * percent).min(bytes_max);
 
@@ -194,11 +225,11 @@ impl MemoryPlan {
         let max_connections = demand.connections_max.min(connection_bytes / each_bytes).max(1);
 
         let database_connections = reader_threads + 2;
-        let plan = MemoryPlan {
+        let mut plan = MemoryPlan {
             limit_bytes: limit,
             fixed_bytes,
             command_bytes,
-            unsynced_file_bytes,
+            unsynced_file_bytes: if has_file { unsynced_file_bytes } else { 0 },
             password_hash_bytes,
             connection_bytes,
             stream_outbox_bytes: share(10, usize::MAX),
@@ -214,12 +245,16 @@ impl MemoryPlan {
                 2,
                 WRITER_CACHE_CONVERSATION_BYTES_MAX + WRITER_CACHE_USERS_MAX * CACHED_USER_BYTES,
             ),
-            page_cache_bytes: share(6, database_connections * PAGE_CACHE_BYTES_MAX),
+            page_cache_bytes: if has_file { share(6, database_connections * PAGE_CACHE_BYTES_MAX) } else { 0 },
             tail_bytes: share(3, event_loops * TAIL_BYTES_MAX),
             answer_bytes: share(8, ANSWERS_RUNNING_MAX * ANSWER_BYTES),
             inbox_flush_bytes: share(1, INBOX_FLUSH_ENTRIES_MAX * INBOX_ENTRY_BYTES),
             rate_bucket_bytes: share(1, 3 * RATE_BUCKETS_MAX * RATE_BUCKET_BYTES),
             log_queue_bytes: share(1, 2 * LOG_QUEUE_BYTES_MAX),
+            other_commit_bytes: 0,
+            bus_message_bytes: 0,
+            received_text_bytes: 0,
+            recent_event_bytes: 0,
             hash_cost,
             event_loops,
             reader_threads,
@@ -228,18 +263,41 @@ impl MemoryPlan {
             has_one_heap: !is_roomy,
             is_trimmed: limit <= TRIM_LIMIT_BYTES_MAX,
         };
+        plan.divide_among_buffers(demand.instances);
         assert!(plan.sum_bytes() <= plan.limit_bytes, "the budgets fit together");
         Ok(plan)
     }
 
+    /// Divides what is left among the buffers that several instances need. It is at least what a database in a file takes.
+    fn divide_among_buffers(&mut self, instances: Instances) {
+        let left = self.limit_bytes - self.sum_bytes();
+        let part = |divisor: usize, bytes_max: usize| (left / divisor).min(bytes_max);
+        match instances {
+            Instances::One => {}
+            Instances::Several => self.other_commit_bytes = part(1, OTHER_COMMIT_BYTES_MAX),
+            Instances::SeveralWithBus => {
+                self.other_commit_bytes = part(4, OTHER_COMMIT_BYTES_MAX);
+                self.bus_message_bytes = part(4, BUS_MESSAGE_COPIES * BUS_QUEUE_BYTES_MAX);
+                self.received_text_bytes = part(3, RECEIVED_TEXTS_BYTES_MAX);
+                let others = self.other_commit_bytes + self.bus_message_bytes + self.received_text_bytes;
+                self.recent_event_bytes = (left - others).min(RECENT_EVENTS_BYTES_MAX);
+            }
+        }
+    }
+
     /// A plan for tests and commands that need no limit.
     pub fn unlimited() -> MemoryPlan {
-        let demand = MemoryDemand { limit_bytes: MEMORY_LIMIT_BYTES_USED_MAX, workers: 1, connections_max: usize::MAX };
+        let demand = MemoryDemand {
+            limit_bytes: MEMORY_LIMIT_BYTES_USED_MAX,
+            workers: 1,
+            connections_max: usize::MAX,
+            instances: Instances::SeveralWithBus,
+        };
         MemoryPlan::new(demand).expect("the limit is large enough")
     }
 
-    /// The budgets with their names, in the order of the documentation.
-    pub fn budgets(&self) -> [(&'static str, usize); 20] {
+    /// The budgets with their names, in the order of the documentation. Those that this process does not need are 0.
+    pub fn budgets(&self) -> [(&'static str, usize); 24] {
         [
             ("fixed", self.fixed_bytes),
             ("two commands of the command line", self.command_bytes),
@@ -261,6 +319,10 @@ impl MemoryPlan {
             ("inbox flush", self.inbox_flush_bytes),
             ("rate limit buckets", self.rate_bucket_bytes),
             ("log queue", self.log_queue_bytes),
+            ("commits of other instances", self.other_commit_bytes),
+            ("messages to other instances", self.bus_message_bytes),
+            ("texts of other instances", self.received_text_bytes),
+            ("latest events", self.recent_event_bytes),
         ]
     }
 
@@ -342,10 +404,26 @@ impl MemoryPlan {
         self.socket_buffer_bytes.map_or(usize::MAX, |bytes| bytes.min(READ_BYTES_MAX))
     }
 
-    /// Most bytes of the latest events of all users, if the database is on a server: the memory that its file would take.
+    /// Most bytes of the events of commits that wait for others before them.
+    pub(crate) fn merge_bytes_max(&self) -> usize {
+        self.other_commit_bytes / OTHER_COMMIT_PARTS * 4
+    }
+
+    /// Most bytes of the latest events that may have ended an answer.
+    pub(crate) fn merge_recent_bytes_max(&self) -> usize {
+        self.other_commit_bytes / OTHER_COMMIT_PARTS
+    }
+
+    /// Most bytes of the events of a slice with more than one event.
     #[cfg(feature = "cluster")]
-    pub(crate) fn recent_events_bytes_max(&self) -> usize {
-        self.page_cache_bytes + self.unsynced_file_bytes
+    pub(crate) fn slice_bytes_max(&self) -> usize {
+        self.other_commit_bytes / OTHER_COMMIT_PARTS * 4
+    }
+
+    /// Most bytes of messages to other instances that wait.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn bus_queue_bytes_max(&self) -> usize {
+        self.bus_message_bytes / BUS_MESSAGE_COPIES
     }
 
     /// Bytes of recent frames that one event loop keeps.
@@ -434,7 +512,8 @@ impl fmt::Display for MemoryPlan {
             self.hash_cost.memory_kib,
             self.hash_cost.passes
         )?;
-        for (index, (name, bytes)) in self.budgets().iter().enumerate() {
+        let needed = self.budgets().into_iter().filter(|(_, bytes)| *bytes > 0);
+        for (index, (name, bytes)) in needed.enumerate() {
             write!(f, "{} {name} {}", if index == 0 { "" } else { "," }, bytes / KIB)?;
         }
         Ok(())
@@ -447,9 +526,16 @@ mod tests {
     use crate::base::random::Random;
 
     fn plan(limit_bytes: u64, workers: usize) -> MemoryPlan {
-        let demand = MemoryDemand { limit_bytes, workers, connections_max: 100_000 };
-        MemoryPlan::new(demand).unwrap()
+        plan_of(limit_bytes, workers, Instances::One)
     }
+
+    fn plan_of(limit_bytes: u64, workers: usize, instances: Instances) -> MemoryPlan {
+        MemoryPlan::new(MemoryDemand { limit_bytes, workers, connections_max: 100_000, instances }).unwrap()
+    }
+
+    /// The number of budgets that are needed.
+    const INSTANCES: [(Instances, usize); 3] =
+        [(Instances::One, 20), (Instances::Several, 19), (Instances::SeveralWithBus, 22)];
 
     #[test]
     fn the_budgets_fit_into_every_limit() {
@@ -466,10 +552,14 @@ mod tests {
                 limit_bytes,
                 workers: 1 + random.below(64) as usize,
                 connections_max: 1 + random.below(2_000_000) as usize,
+                instances: INSTANCES[random.below(3) as usize].0,
             };
             let plan = MemoryPlan::new(demand).unwrap();
             assert!(plan.sum_bytes() as u64 <= limit_bytes, "{demand:?}");
-            assert!(plan.budgets().iter().all(|(_, bytes)| *bytes >= 8 * KIB), "{demand:?}: {plan:?}");
+            let needed: Vec<usize> =
+                plan.budgets().iter().map(|(_, bytes)| *bytes).filter(|bytes| *bytes > 0).collect();
+            let (_, count) = INSTANCES.into_iter().find(|(instances, _)| *instances == demand.instances).unwrap();
+            assert!(needed.len() == count && needed.iter().all(|bytes| *bytes >= 8 * KIB), "{demand:?}: {plan:?}");
             assert!(plan.max_connections >= 1 && plan.max_connections <= demand.connections_max, "{demand:?}");
             assert!(plan.event_loops >= 1 && plan.event_loops <= demand.workers, "{demand:?}");
             assert!(plan.password_hash_bytes >= plan.hash_cost.bytes(), "{demand:?}");
@@ -480,7 +570,8 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_small_is_an_error() {
-        let demand = |limit_bytes| MemoryDemand { limit_bytes, workers: 1, connections_max: 1 };
+        let demand =
+            |limit_bytes| MemoryDemand { limit_bytes, workers: 1, connections_max: 1, instances: Instances::One };
         for limit_bytes in [0, 1, MEMORY_LIMIT_BYTES_MIN - 1] {
             assert_eq!(MemoryPlan::new(demand(limit_bytes)), Err(TooLittleMemory));
         }
@@ -530,5 +621,28 @@ mod tests {
         assert_eq!(plan.answers_max(), ANSWERS_RUNNING_MAX);
         assert!(plan.body_bytes_max() >= 2 * MIB && plan.max_connections >= 20_000);
         assert_eq!((plan.socket_buffer_bytes, plan.has_one_heap, plan.is_trimmed), (None, false, false));
+    }
+
+    #[test]
+    #[cfg(feature = "cluster")]
+    fn the_buffers_of_several_instances_follow_the_limit() {
+        let plan = plan_of(1 << 30, 4, Instances::SeveralWithBus);
+        assert_eq!(plan.merge_bytes_max(), MERGE_BYTES_MAX);
+        assert_eq!(plan.merge_recent_bytes_max(), MERGE_RECENT_BYTES_MAX);
+        assert_eq!(plan.slice_bytes_max(), SLICE_BYTES_MAX);
+        assert_eq!(plan.bus_queue_bytes_max(), BUS_QUEUE_BYTES_MAX);
+        assert_eq!(
+            (plan.received_text_bytes, plan.recent_event_bytes),
+            (RECEIVED_TEXTS_BYTES_MAX, RECENT_EVENTS_BYTES_MAX)
+        );
+        // The other budgets do not depend on the instances.
+        let shared = |plan: &MemoryPlan| plan.budgets()[3..14].to_vec();
+        for mib in [14, 24, 64, 256, 1024] {
+            let plans = INSTANCES.map(|(instances, _)| plan_of(mib << 20, 4, instances));
+            assert_eq!(shared(&plans[0]), shared(&plans[1]));
+            assert_eq!(shared(&plans[0]), shared(&plans[2]));
+            assert!(plans[1].merge_bytes_max() >= plans[2].merge_bytes_max());
+            assert!(plans[2].slice_bytes_max() >= (mib as usize).min(256) * 2 * KIB, "{mib} MiB: {}", plans[2]);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The shared parts of the commands on whole databases: the database, arguments, and the progress meter.
 
 use super::{CliError, settings};
-use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
+use crate::base::memory_plan::{Instances, MemoryDemand, MemoryPlan};
 use crate::config::from_environment;
 use crate::config::types::Database;
 use crate::runtime::memory_limit::memory_limit;
@@ -39,7 +39,8 @@ pub(super) fn database_file() -> Result<PathBuf, CliError> {
 /// Limits the memory of this process to what the memory plan has for one command beside a server. `setting` is
 /// `MEMORY_LIMIT_BYTES`.
 pub(super) fn limit_memory(setting: Option<u64>) {
-    let demand = MemoryDemand { limit_bytes: memory_limit(setting).bytes, workers: 1, connections_max: 1 };
+    let limit_bytes = memory_limit(setting).bytes;
+    let demand = MemoryDemand { limit_bytes, workers: 1, connections_max: 1, instances: Instances::One };
     if let Ok(plan) = MemoryPlan::new(demand) {
         store::limit_memory(plan.command_cache_bytes(), plan.unsynced_pages());
     }

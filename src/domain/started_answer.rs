@@ -1,7 +1,5 @@
 //! Running answers: from the commit that creates their message or reserves its id to the one that ends or deletes them.
 
-#[cfg(feature = "cluster")]
-use crate::base::limits::RECEIVED_TEXTS_BYTES_MAX;
 use crate::domain::answer_job::JobId;
 use crate::domain::event::{Event, EventKind};
 #[cfg(feature = "cluster")]
@@ -135,7 +133,7 @@ impl LiveAnswerSet {
         self.received_bytes = 0;
     }
 
-    /// Adds a part to an answer of another instance. When the texts of all such answers have `RECEIVED_TEXTS_BYTES_MAX`, they do not grow:
+    /// Adds a part to an answer of another instance. When the texts of all such answers have `bytes_max`, they do not grow:
     /// streams get these answers at their end.
     ///
     /// # Errors
@@ -145,10 +143,11 @@ impl LiveAnswerSet {
         &mut self,
         from: InstanceName,
         part: &AnswerPart,
+        bytes_max: usize,
     ) -> Result<Option<AnswerDelta>, TextRequest> {
         let message_id = part.message_id;
         let Some(started) = self.answers.get(&message_id) else { return Err(TextRequest { message_id, known: None }) };
-        if self.received_bytes + part.text.len() > RECEIVED_TEXTS_BYTES_MAX {
+        if self.received_bytes + part.text.len() > bytes_max {
             return Ok(None);
         }
         let received = started.live.receive(from, part).map_err(|known| TextRequest { message_id, known });
@@ -290,19 +289,20 @@ mod tests {
             text: "x".repeat(bytes).into(),
         };
         let mut answers = LiveAnswerSet::default();
-        let whole = RECEIVED_TEXTS_BYTES_MAX / CONTENT_BYTES_MAX;
+        let (whole, bytes_max) = (3, 3 * CONTENT_BYTES_MAX);
         let numbers = 1..=whole as u128;
         let all = || (1..=whole as u128 + 1).map(other).collect::<Vec<_>>();
         answers.committed(&all(), &[]);
-        let grows =
-            |answers: &mut LiveAnswerSet, part| answers.receive(OTHER, &part).is_ok_and(|delta| delta.is_some());
+        let grows = |answers: &mut LiveAnswerSet, part| {
+            answers.receive(OTHER, &part, bytes_max).is_ok_and(|delta| delta.is_some())
+        };
         assert!(numbers.clone().all(|number| grows(&mut answers, part(number, 0, CONTENT_BYTES_MAX))));
         let last = whole as u128 + 1;
-        assert_eq!(answers.receive(OTHER, &part(last, 0, 1)), Ok(None), "there is no room");
-        let missing = answers.receive(OTHER, &part(last, 11, 0)).unwrap_err();
+        assert_eq!(answers.receive(OTHER, &part(last, 0, 1), bytes_max), Ok(None), "there is no room");
+        let missing = answers.receive(OTHER, &part(last, 11, 0), bytes_max).unwrap_err();
         assert_eq!(missing.known.map(|known| known.bytes), Some(0));
         let unknown = TextRequest { message_id: MessageId(Uuid::from_u128(last + 1)), known: None };
-        assert_eq!(answers.receive(OTHER, &part(last + 1, 0, 0)), Err(unknown));
+        assert_eq!(answers.receive(OTHER, &part(last + 1, 0, 0), bytes_max), Err(unknown));
         let deleted = Event {
             kind: EventKind::ConversationDeleted,
             conversation_id: Some(other(1).conversation_id),

@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits. A message for which there is no room is dropped: others then read what they lack from the database.
 
-use crate::base::limits::{BUS_QUERY_MILLISECONDS, BUS_QUEUE_BYTES_MAX};
+use crate::base::limits::BUS_QUERY_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::random::fill_secret;
 use crate::domain::bus_message::BusMessage;
@@ -27,6 +27,8 @@ pub(crate) struct BusPort {
     pub name: InstanceName,
     /// The beginning of the names of all channels: instances of other databases may use the same server.
     prefix: String,
+    /// Most bytes of messages that wait.
+    queue_bytes_max: usize,
     queue: Mutex<MessageQueue>,
     /// Wakes the publisher.
     is_filled: Condvar,
@@ -62,13 +64,15 @@ struct OpenPeerQuery {
 }
 
 impl BusPort {
-    /// The port of a process with a new name. The names of its channels begin with `prefix`, which no other database has.
-    pub(crate) fn new(prefix: String) -> BusPort {
+    /// The port of a process with a new name. The names of its channels begin with `prefix`, which no other database has. At most
+    /// `queue_bytes_max` bytes of messages wait.
+    pub(crate) fn new(prefix: String, queue_bytes_max: usize) -> BusPort {
         let mut name = [0; 16];
         fill_secret(&mut name);
         BusPort {
             name: InstanceName(Uuid::from_bytes(name)),
             prefix,
+            queue_bytes_max,
             queue: Mutex::default(),
             is_filled: Condvar::new(),
             is_up: AtomicBool::new(false),
@@ -151,7 +155,7 @@ impl BusPort {
     fn push(&self, message: Addressed) {
         let mut queue = self.queue();
         let weight = message.1.weight();
-        if queue.bytes + weight > BUS_QUEUE_BYTES_MAX {
+        if queue.bytes + weight > self.queue_bytes_max {
             metrics::BUS_MESSAGES_DROPPED.add(1);
             return;
         }
@@ -237,6 +241,8 @@ mod tests {
     use crate::domain::live_answer::{AnswerPart, AnswerTextKind};
     use crate::domain::peer_query::PeerQueryKind;
 
+    const QUEUE_BYTES_MAX: usize = 100_000;
+
     fn text(bytes: usize) -> BusMessage {
         BusMessage::Text(AnswerPart {
             message_id: MessageId(Uuid::nil()),
@@ -249,7 +255,7 @@ mod tests {
 
     #[test]
     fn messages_are_taken_in_order_until_the_end() {
-        let port = BusPort::new(String::new());
+        let port = BusPort::new(String::new(), QUEUE_BYTES_MAX);
         port.send(|| Some(BusMessage::Beat));
         assert_eq!(port.take(Duration::ZERO), Some(VecDeque::new()), "there is no other instance");
         port.set_known(1, 1);
@@ -263,19 +269,19 @@ mod tests {
 
     #[test]
     fn messages_without_room_are_dropped() {
-        let port = BusPort::new(String::new());
+        let port = BusPort::new(String::new(), QUEUE_BYTES_MAX);
         port.set_known(1, 1);
         for _ in 0..10 {
-            port.send(|| Some(text(BUS_QUEUE_BYTES_MAX / 4)));
+            port.send(|| Some(text(QUEUE_BYTES_MAX / 4)));
         }
         assert_eq!(port.take(Duration::ZERO).unwrap().len(), 3);
-        port.send(|| Some(text(BUS_QUEUE_BYTES_MAX / 2)));
+        port.send(|| Some(text(QUEUE_BYTES_MAX / 2)));
         assert_eq!(port.take(Duration::ZERO).unwrap().len(), 1);
     }
 
     #[test]
     fn a_question_has_the_answers_of_all_or_those_that_came_in_time() {
-        let port = BusPort::new(String::new());
+        let port = BusPort::new(String::new(), QUEUE_BYTES_MAX);
         port.set_known(2, 1);
         port.set_up(true);
         let query = |slot| PeerQuery {

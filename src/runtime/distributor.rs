@@ -5,6 +5,7 @@ mod instances;
 
 use super::merger::Merger;
 use super::replies::Replies;
+use crate::base::memory_plan::MemoryPlan;
 use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
 use crate::domain::started_answer::LiveAnswerSet;
@@ -18,6 +19,9 @@ pub(crate) struct Distributor {
     slice_is_due: Condvar,
     replies: Replies,
     shared: Arc<SharedState>,
+    /// Most bytes of the texts of other instances.
+    #[cfg(feature = "cluster")]
+    received_text_bytes_max: usize,
 }
 
 struct DistributorState {
@@ -30,22 +34,30 @@ struct DistributorState {
 }
 
 impl Distributor {
-    /// At the position of the shards. `has_slices`: whether a follower reads what other instances commit.
+    /// At the position of the shards, within these budgets of memory. `has_slices`: whether a follower reads what other instances commit.
     pub(crate) fn new(
         position: EventNumber,
         has_slices: bool,
         replies: Replies,
         shared: Arc<SharedState>,
+        memory: &MemoryPlan,
     ) -> Distributor {
         shared.streams.advance_position(position);
         let state = DistributorState {
-            merger: Merger::new(position, has_slices),
+            merger: Merger::new(position, has_slices, memory),
             live_answers: LiveAnswerSet::default(),
             has_ended: false,
             #[cfg(feature = "cluster")]
             sliced_at: (position, position),
         };
-        Distributor { state: Mutex::new(state), slice_is_due: Condvar::new(), replies, shared }
+        Distributor {
+            state: Mutex::new(state),
+            slice_is_due: Condvar::new(),
+            replies,
+            shared,
+            #[cfg(feature = "cluster")]
+            received_text_bytes_max: memory.received_text_bytes,
+        }
     }
 
     /// Distributes a commit of the writer.

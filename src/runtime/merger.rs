@@ -6,7 +6,7 @@
 //! Invariant: the commits that come out follow each other: each begins where the one before it ended, or follows itself, which tells
 //! the shards that they missed events. No event comes out twice. The bytes of waiting events are bounded.
 
-use crate::base::limits::{MERGE_BYTES_MAX, MERGE_RECENT_BYTES_MAX};
+use crate::base::memory_plan::MemoryPlan;
 use crate::domain::commit::Committed;
 use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
@@ -36,6 +36,7 @@ pub struct Merger {
     /// By the number before each.
     waiting: BTreeMap<EventNumber, WaitingCommit>,
     waiting_bytes: usize,
+    waiting_bytes_max: usize,
     recent: RecentChanges,
 }
 
@@ -44,18 +45,19 @@ pub struct Merger {
 struct RecentChanges {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
+    bytes_max: usize,
     /// All later ones are in `events`.
     known_from: EventNumber,
 }
 
 impl RecentChanges {
-    /// Adds events. The oldest ones above `MERGE_RECENT_BYTES_MAX` are forgotten.
+    /// Adds events. The oldest ones above `bytes_max` are forgotten.
     fn add(&mut self, events: &[Arc<Event>]) {
         for event in events.iter().filter(|event| event.kind.may_change_answers()) {
             self.bytes += event.weight();
             self.events.push_back(Arc::clone(event));
         }
-        while self.bytes > MERGE_RECENT_BYTES_MAX
+        while self.bytes > self.bytes_max
             && let Some(oldest) = self.events.pop_front()
         {
             self.bytes -= oldest.weight();
@@ -65,15 +67,17 @@ impl RecentChanges {
 }
 
 impl Merger {
-    /// At the position of the shards.
-    pub fn new(position: EventNumber, has_slices: bool) -> Merger {
+    /// At the position of the shards, within these budgets of memory.
+    pub fn new(position: EventNumber, has_slices: bool, memory: &MemoryPlan) -> Merger {
+        let bytes_max = memory.merge_recent_bytes_max();
         Merger {
             has_slices,
             position,
             newest: position,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
-            recent: RecentChanges { events: VecDeque::new(), bytes: 0, known_from: position },
+            waiting_bytes_max: memory.merge_bytes_max(),
+            recent: RecentChanges { events: VecDeque::new(), bytes: 0, bytes_max, known_from: position },
         }
     }
 
@@ -119,7 +123,10 @@ impl Merger {
         }
         let weight: usize = events.iter().map(|event| event.weight()).sum();
         // A commit that follows itself has no events to wait with.
-        if before < through && self.waiting_bytes + weight <= MERGE_BYTES_MAX && !self.waiting.contains_key(&before) {
+        if before < through
+            && self.waiting_bytes + weight <= self.waiting_bytes_max
+            && !self.waiting.contains_key(&before)
+        {
             self.waiting_bytes += weight;
             self.waiting.insert(before, WaitingCommit { through, events, weight });
         }
@@ -199,7 +206,7 @@ impl Merger {
     /// Asserts the invariant as far as it concerns the present state.
     #[cfg(feature = "cluster")]
     pub fn check_invariants(&self) {
-        assert!(self.waiting_bytes <= MERGE_BYTES_MAX && self.recent.bytes <= MERGE_RECENT_BYTES_MAX);
+        assert!(self.waiting_bytes <= self.waiting_bytes_max && self.recent.bytes <= self.recent.bytes_max);
         assert_eq!(self.waiting.values().map(|waiting| waiting.weight).sum::<usize>(), self.waiting_bytes);
         assert!(self.waiting.keys().all(|before| *before > self.position), "a waiting commit may come out");
         assert!(self.position <= self.newest);
@@ -209,6 +216,7 @@ impl Merger {
 #[cfg(all(test, feature = "cluster"))]
 mod tests {
     use super::*;
+    use crate::base::limits::MERGE_BYTES_MAX;
     use crate::base::random::Random;
     use crate::base::time::WallTime;
     use crate::domain::answer_job::JobId;
@@ -274,7 +282,7 @@ mod tests {
     fn each_event_comes_out_once_in_order_and_results_at_once() {
         let mut random = Random::new(3);
         for _ in 0..300 {
-            let mut merger = Merger::new(EventNumber(5), true);
+            let mut merger = Merger::new(EventNumber(5), true, &MemoryPlan::unlimited());
             let mut output = Passed { position: 5, results: Vec::new() };
             let (mut head, mut own) = (5, VecDeque::new());
             let bytes = [1, MERGE_BYTES_MAX / 8][random.below(2) as usize];
@@ -320,7 +328,7 @@ mod tests {
 
     #[test]
     fn without_slices_every_commit_passes() {
-        let mut merger = Merger::new(EventNumber(0), false);
+        let mut merger = Merger::new(EventNumber(0), false, &MemoryPlan::unlimited());
         let mut passed = Vec::new();
         for (before, through) in [(0, 2), (2, 3), (7, 9), (12, 12)] {
             merger.committed(commit(before, through, 1), |commit| passed.push((commit.before.0, commit.through.0)));
@@ -331,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_slice_with_a_gap_lets_the_streams_read_pages() {
-        let mut merger = Merger::new(EventNumber(5), true);
+        let mut merger = Merger::new(EventNumber(5), true, &MemoryPlan::unlimited());
         let mut passed = Vec::new();
         let mut out = |commit: Committed| passed.push((commit.before.0, commit.through.0));
         merger.committed(commit(7, 8, 1), &mut out);
@@ -356,7 +364,7 @@ mod tests {
             correlation_id: "c".into(),
             live: LiveAnswer::default(),
         };
-        let mut merger = Merger::new(EventNumber(0), true);
+        let mut merger = Merger::new(EventNumber(0), true, &MemoryPlan::unlimited());
         merger.slice(slice(0, 3), |_| {});
         let own = Committed { started: Arc::new([started(2), started(4)]), ..commit(0, 1, 1) };
         let mut left = Vec::new();

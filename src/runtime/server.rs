@@ -26,7 +26,7 @@ use super::startup::{EarlyConnection, Startup};
 use super::workers::{self, Workers};
 use crate::base::limits::{CONNECTIONS_PER_ADDRESS_DIVISOR, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
-use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
+use crate::base::memory_plan::{Instances, MemoryDemand, MemoryPlan};
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::thread::{self, OnPanic};
@@ -134,7 +134,12 @@ fn open_database(
 pub(crate) fn memory_plan(settings: &Settings, open_files_max: u64) -> Result<(MemoryLimit, MemoryPlan), StartError> {
     let limit = memory_limit(settings.memory_limit_bytes);
     let connections_max = settings.connections_max.map_or(open_files_max as usize / 10 * 9, |max| max as usize);
-    let demand = MemoryDemand { limit_bytes: limit.bytes, workers: settings.workers, connections_max };
+    let instances = match (settings.database.is_server(), &settings.redis) {
+        (false, _) => Instances::One,
+        (true, None) => Instances::Several,
+        (true, Some(_)) => Instances::SeveralWithBus,
+    };
+    let demand = MemoryDemand { limit_bytes: limit.bytes, workers: settings.workers, connections_max, instances };
     let plan = MemoryPlan::new(demand).map_err(|_| StartError::Memory(limit))?;
     Ok((limit, plan))
 }
@@ -178,16 +183,16 @@ fn start(
         #[cfg(feature = "cluster")]
         recent: bus_address
             .is_some()
-            .then(|| Arc::new(Mutex::new(RecentEvents::new(position, memory.recent_events_bytes_max())))),
+            .then(|| Arc::new(Mutex::new(RecentEvents::new(position, memory.recent_event_bytes)))),
         #[cfg(feature = "cluster")]
-        bus: bus_address.is_some().then(|| bus_port(&writer)).transpose()?,
+        bus: bus_address.is_some().then(|| bus_port(&writer, &memory)).transpose()?,
     };
     let workers = Workers::new(replies, memory);
     workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
     let mut threads = Vec::new();
     let has_follower = writer.instance().is_some();
     let (replies, streams) = (workers.replies.clone(), Arc::clone(&shared));
-    let distributor = Arc::new(Distributor::new(position, has_follower, replies, streams));
+    let distributor = Arc::new(Distributor::new(position, has_follower, replies, streams, &memory));
     #[cfg(feature = "cluster")]
     if has_follower {
         start_bus(bus_address, &writer, &workers, (&distributor, &shared), clock, &mut threads)?;
@@ -244,9 +249,10 @@ fn bus_address(settings: &Settings) -> Result<Option<BusAddress>, StartError> {
 
 /// The port of this process on the bus of its database.
 #[cfg(feature = "cluster")]
-fn bus_port(writer: &Writer) -> Result<Arc<BusPort>, StartError> {
+fn bus_port(writer: &Writer, memory: &MemoryPlan) -> Result<Arc<BusPort>, StartError> {
     let identity = writer.database_identity()?.unwrap_or_default();
-    Ok(Arc::new(BusPort::new(format!("cortex:{identity}:{}", writer.epoch()))))
+    let prefix = format!("cortex:{identity}:{}", writer.epoch());
+    Ok(Arc::new(BusPort::new(prefix, memory.bus_queue_bytes_max())))
 }
 
 /// Starts the threads of the bus.

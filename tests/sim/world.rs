@@ -322,7 +322,7 @@ impl World {
             commands: FairQueue::new(self.setup.writer_queue),
             queries: FairQueue::new(self.setup.reader_queue),
             unreported: None,
-            merger: Merger::new(position, self.setup.instances > 1),
+            merger: Merger::new(position, self.setup.instances > 1, &MemoryPlan::unlimited()),
             #[cfg(feature = "cluster")]
             follower,
             #[cfg(feature = "cluster")]

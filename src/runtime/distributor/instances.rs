@@ -108,7 +108,7 @@ impl Distributor {
     /// Adds a part to an answer of another instance, and passes it on. Returns what is missing before it, if anything is.
     pub(crate) fn text_received(&self, from: InstanceName, part: &AnswerPart) -> Option<TextRequest> {
         let mut state = self.state();
-        match state.live_answers.receive(from, part) {
+        match state.live_answers.receive(from, part, self.received_text_bytes_max) {
             Ok(delta) => {
                 if let Some(delta) = delta {
                     self.replies.broadcast(|| ShardMessage::Delta(delta));
@@ -213,8 +213,9 @@ mod tests {
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let replies =
             Replies { mailboxes: Vec::new(), responders: Arc::new(ResponderPort::new(waker)), recent: None, bus: None };
-        let shared = Arc::new(SharedState::new(&MemoryPlan::unlimited()));
-        Distributor::new(EventNumber(5), true, replies, shared)
+        let memory = MemoryPlan::unlimited();
+        let shared = Arc::new(SharedState::new(&memory));
+        Distributor::new(EventNumber(5), true, replies, shared, &memory)
     }
 
     fn started(live: LiveAnswer) -> AnswerStarted {

@@ -29,11 +29,12 @@ impl StreamBuffers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::memory_plan::MemoryDemand;
+    use crate::base::memory_plan::{Instances, MemoryDemand};
 
     #[test]
     fn streams_get_the_memory_that_is_left() {
-        let demand = MemoryDemand { limit_bytes: 16 << 20, workers: 1, connections_max: 1000 };
+        let demand =
+            MemoryDemand { limit_bytes: 16 << 20, workers: 1, connections_max: 1000, instances: Instances::One };
         let memory = MemoryPlan::new(demand).unwrap();
         let buffers = StreamBuffers::default();
         let mut reserved: Vec<usize> = std::iter::from_fn(|| buffers.reserve(&memory, 64 << 10)).collect();

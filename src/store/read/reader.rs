@@ -43,6 +43,8 @@ pub struct Reader {
     db: SqlConnection,
     ids: IdKey,
     limits: ReadLimits,
+    #[cfg(feature = "cluster")]
+    slice_bytes_max: usize,
     instance: WriterInstance,
     /// The newest position of a response.
     position: EventNumber,
@@ -60,7 +62,15 @@ impl Reader {
     /// A reader on an open connection, within these budgets of memory.
     pub(crate) fn new((db, meta): (SqlConnection, DatabaseMeta), rows_max: usize, memory: &MemoryPlan) -> Reader {
         let limits = ReadLimits { rows_max, list_bytes_max: memory.list_bytes_max() };
-        Reader { db, ids: meta.ids, limits, instance: WriterInstance::default(), position: EventNumber::default() }
+        Reader {
+            db,
+            ids: meta.ids,
+            limits,
+            #[cfg(feature = "cluster")]
+            slice_bytes_max: memory.slice_bytes_max(),
+            instance: WriterInstance::default(),
+            position: EventNumber::default(),
+        }
     }
 
     /// This reader for the process of the writer that has this instance.
@@ -88,7 +98,7 @@ impl Reader {
             return Ok(None);
         }
         self.db.begin_snapshot()?;
-        let read = slice::read(&self.db, &self.ids, after);
+        let read = slice::read(&self.db, &self.ids, after, self.slice_bytes_max);
         let ended = if read.is_ok() { self.db.commit() } else { self.db.roll_back() };
         // The first error is the cause.
         read.and_then(|read| Ok(ended.map(|()| read)?))

@@ -4,7 +4,7 @@
 //! Invariant: a slice has every event of its range, each with the recipients that may see it, except events that no user may see
 //! any more, or it has a gap.
 
-use crate::base::limits::{SLICE_BYTES_MAX, SLICE_EVENTS_MAX};
+use crate::base::limits::SLICE_EVENTS_MAX;
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::slice::JournalSlice;
 use crate::store::sql::values::{number, sql};
@@ -31,16 +31,22 @@ impl From<EngineError> for SliceError {
     }
 }
 
-/// Reads the slice after a number, in the open transaction of `db`, which is a snapshot. `None` if the journal ends there.
+/// Reads the slice after a number, in the open transaction of `db`, which is a snapshot. With more than one event, it has at most `bytes_max`
+/// bytes. `None` if the journal ends there.
 ///
 /// # Errors
 /// Also fails if the journal lacks the event with that number.
-pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> Result<Option<JournalSlice>, SliceError> {
+pub(crate) fn read(
+    db: &SqlConnection,
+    ids: &IdKey,
+    after: EventNumber,
+    bytes_max: usize,
+) -> Result<Option<JournalSlice>, SliceError> {
     let head = journal_head::load(db)?.number;
     if head <= after {
         return Ok(None);
     }
-    let through = end(db, after, head)?;
+    let through = end(db, after, head, bytes_max)?;
     let read = |row: Row<'_>| Ok((row.get(0)?, row.get::<Option<i64>>(1)?.map(number)));
     let (has_gap, skipped_through) = db.prepare_cached(REMOVED)?.query_row([sql(after)], read)?;
     if skipped_through.is_some_and(|through| after < through) {
@@ -76,7 +82,7 @@ pub(crate) fn read(db: &SqlConnection, ids: &IdKey, after: EventNumber) -> Resul
 }
 
 /// The last number of the slice after a number: as far as its events fit, and at least the first of them.
-fn end(db: &SqlConnection, after: EventNumber, head: EventNumber) -> SqlResult<EventNumber> {
+fn end(db: &SqlConnection, after: EventNumber, head: EventNumber, bytes_max: usize) -> SqlResult<EventNumber> {
     let mut statement = db.prepare_cached(SIZES)?;
     let sizes = statement.query_map([sql(after), SLICE_EVENTS_MAX as i64 + 1], |row| {
         Ok((number(row.get(0)?), row.get::<i64>(1)? as usize))
@@ -85,7 +91,7 @@ fn end(db: &SqlConnection, after: EventNumber, head: EventNumber) -> SqlResult<E
     for (count, size) in sizes.enumerate() {
         let (number, size) = size?;
         bytes += size;
-        if let Some(last) = last.filter(|_| count == SLICE_EVENTS_MAX || bytes > SLICE_BYTES_MAX) {
+        if let Some(last) = last.filter(|_| count == SLICE_EVENTS_MAX || bytes > bytes_max) {
             return Ok(last);
         }
         last = Some(number);
