@@ -80,7 +80,7 @@ pub(crate) fn create_by(
     }
 }
 
-/// Runs the next step in the open transaction. Returns whether there was one.
+/// Runs the next step in the open transaction, or all of them in an empty database. Returns whether there was one.
 fn run_step(db: &SqlConnection, name: &Path, steps: &[SchemaStep]) -> Result<bool, OpenError> {
     let failed = |error| OpenError::of_engine(name, &error);
     db.query_row("SELECT pg_advisory_xact_lock(?1)::text", [SCHEMA_LOCK], |_| Ok(())).map_err(failed)?;
@@ -90,22 +90,27 @@ fn run_step(db: &SqlConnection, name: &Path, steps: &[SchemaStep]) -> Result<boo
         SchemaState::Empty => 0,
         SchemaState::Older(found) => found,
     };
-    let left = &steps[found as usize..];
+    let mut left = &steps[found as usize..];
     if found == 0 {
         check_encoding(db, name)?;
     } else {
         turn::lock(db).map_err(failed)?;
         check_serving(db, name, left, newest)?;
         db.execute_batch(LOCK_TIMEOUT).map_err(failed)?;
+        left = &left[..1];
     }
-    db.execute_batch(left[0].statements).map_err(failed)?;
+    let mut usable_from = 0;
+    for step in left {
+        db.execute_batch(step.statements).map_err(failed)?;
+        usable_from = step.usable_from;
+    }
     if found == 0 {
         insert_meta(db).map_err(failed)?;
     } else {
         log::info!("the tables are migrated from schema version {found}");
     }
     let update = "UPDATE meta SET version = ?1, usable_from = ?2 WHERE id = 1";
-    db.run(update, params![found + 1, left[0].usable_from]).map_err(failed)?;
+    db.run(update, params![found + left.len() as i64, usable_from]).map_err(failed)?;
     Ok(true)
 }
 

@@ -27,7 +27,8 @@ pub(crate) struct SchemaStep {
 }
 
 /// One step per schema version. The first one creates the tables.
-pub(crate) const STEPS: &[SchemaStep] = &[SchemaStep { statements: TABLES, usable_from: 1 }];
+pub(crate) const STEPS: &[SchemaStep] =
+    &[SchemaStep { statements: TABLES, usable_from: 1 }, SchemaStep { statements: VERSION_2, usable_from: 1 }];
 
 /// The schema version of this program.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
@@ -356,6 +357,9 @@ CREATE TABLE removed_users_state (
 INSERT INTO removed_users_state (id, users, others_through) VALUES (1, 0, 0);
 "
 );
+
+/// Tells an instance from another one with its id: a server that loses the end of its log may assign an id twice.
+const VERSION_2: &str = "ALTER TABLE instances ADD COLUMN token BYTEA";
 
 /// Counts the rows of the tables, for the planner of statements.
 ///

@@ -1,11 +1,13 @@
 //! The turns of writers. A turn is a transaction that may change the database; writers take turns by a lock of the server, which is
-//! fair. Each writer has a row in `instances`, its lease, which each of its turns renews.
+//! fair. Each writer has a row in `instances`, its lease, which each of its turns renews. A server that loses the end of its log may
+//! assign the id of a row again, so a row is a writer's own only if it has the writer's token as well.
 //!
 //! Invariant: the turn that a writer has read under the lock is the last one that was committed, and the commit of a turn fails
 //! unless it still is, and unless the writer's lease is in the table. So turns are ordered, each sees the changes of all before it,
 //! and a writer whose lease has expired changes nothing before it has a new one.
 
 use crate::base::metrics::{self, DURATION_BOUNDS};
+use crate::base::random::fill_secret;
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, InstanceId, UserId};
 use crate::store::postgres::error::{ServerError, ServerErrorKind};
@@ -66,6 +68,8 @@ pub(crate) struct Turns {
     serves: bool,
     /// The writer's row in `instances`; `None` before it has one.
     instance: Option<InstanceId>,
+    /// What tells the writer's row from one of another writer with the same id. It is random.
+    token: [u8; 16],
     /// The last committed turn that this writer has read or made.
     turn: i64,
     /// The head of the journal at the beginning of the turn.
@@ -108,9 +112,12 @@ struct TurnStart {
 impl Turns {
     /// The turns of a writer without a lease, on a server with this timeline. It gets a lease in its first turn.
     pub(crate) fn new(serves: bool, timeline: i64) -> Turns {
+        let mut token = [0; 16];
+        fill_secret(&mut token);
         Turns {
             serves,
             instance: None,
+            token,
             turn: 0,
             head: JournalHead::default(),
             changed: ChangedRows::Everything,
@@ -204,7 +211,7 @@ impl Turns {
     /// # Errors
     /// Fails if the server does.
     pub(crate) fn register(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        let params = params![self.serves, VERSION, LEASE_SECONDS];
+        let params = params![self.serves, VERSION, LEASE_SECONDS, self.token];
         self.instance = Some(db.prepare_cached(REGISTER)?.query_row(params, |row| row.get(0).map(InstanceId))?);
         Ok(())
     }
@@ -227,7 +234,7 @@ impl Turns {
             db.run(DELETE_CHANGED, [self.turn - CHANGED_TURNS_KEPT])?;
             db.run(DELETE_INSTANCES, [])?;
         }
-        db.run(ADVANCE, params![self.turn, instance, LEASE_SECONDS])?;
+        db.run(ADVANCE, params![self.turn, instance, LEASE_SECONDS, self.token])?;
         match db.commit() {
             Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Unreachable, .. }))
                 if self.took_effect(db)? => {}
@@ -249,7 +256,7 @@ impl Turns {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         };
         let (turn, is_alive, leads, are_others_overdue, timeline, instances): (i64, bool, bool, bool, i64, i64) =
-            db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS], read)?;
+            db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS, self.token], read)?;
         self.leads = leads && is_alive && self.serves;
         self.others = instances - i64::from(is_alive);
         metrics::INSTANCES.set(instances.max(0) as u64);
@@ -265,7 +272,7 @@ impl Turns {
             answer_jobs::release(db, instance)?;
         }
         let instance = self.instance.map(|instance| instance.0);
-        db.run(END, params![self.turn, instance])?;
+        db.run(END, params![self.turn, instance, self.token])?;
         db.commit()
     }
 
@@ -276,7 +283,8 @@ impl Turns {
         db.run(LOCK, [TURN_LOCK])?;
         let instance = self.instance.map(|instance| instance.0);
         let mut statement = db.prepare_cached(BEGIN_TURN)?;
-        let mut rows = statement.query(params![instance, self.turn, CHANGED_TURNS_MAX, CHANGED_ROWS_MAX])?;
+        let params = params![instance, self.turn, CHANGED_TURNS_MAX, CHANGED_ROWS_MAX, self.token];
+        let mut rows = statement.query(params)?;
         let (mut changed, mut found, mut turn) = (Vec::new(), None, self.turn);
         while let Some(row) = rows.next()? {
             if found.is_none() {
@@ -356,7 +364,7 @@ impl Turns {
             let instance = self.instance.map(|instance| instance.0);
             let last = with_lock(db, || {
                 db.run(LOCK, [TURN_LOCK])?;
-                db.prepare_cached(TURN_OF)?.query_row(params![instance], |row| row.get::<i64>(0)).optional()
+                db.prepare_cached(TURN_OF)?.query_row(params![instance, self.token], |row| row.get::<i64>(0)).optional()
             });
             match last {
                 Ok(last) => {
@@ -459,16 +467,16 @@ const BEGIN_TURN: &str = concat!(
     server_timeline!(),
     ", h.timeline, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT),
         CAST(extract(epoch FROM clock_timestamp() - now()) * 1000000 AS BIGINT),
-        (SELECT count(*) FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id IS DISTINCT FROM ?1)
+        (SELECT count(*) FROM instances o WHERE o.serves = 1 AND o.is_expired = 0 AND o.id IS DISTINCT FROM i.id)
     FROM journal_head h
     CROSS JOIN meta m ON m.id = 1
-    LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0
+    LEFT JOIN instances i ON i.id = ?1 AND i.token = ?5 AND i.is_expired = 0
     LEFT JOIN changed_rows t ON t.turn > ?2 AND h.turn <= CAST(?2 AS BIGINT) + CAST(?3 AS BIGINT)
     WHERE h.id = 1 LIMIT ?4"
 );
 const REGISTER: &str = "
-    INSERT INTO instances (serves, schema_version, alive_until)
-    VALUES (?1, ?2, clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s') RETURNING id";
+    INSERT INTO instances (serves, schema_version, alive_until, token)
+    VALUES (?1, ?2, clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s', ?4) RETURNING id";
 const EXPIRE: &str = "
     UPDATE instances SET is_expired = 1
     WHERE is_expired = 0 AND alive_until < clock_timestamp() AND id IS DISTINCT FROM ?1
@@ -477,12 +485,12 @@ const IS_SERVED: &str =
     "SELECT 1 FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
 const OLDEST_VERSION: &str = "
     SELECT min(schema_version) FROM instances WHERE serves = 1 AND is_expired = 0 AND alive_until > clock_timestamp()";
-const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1";
+const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1 AND token = ?2";
 // The lease is renewed once a second. The other rows are those of before.
 const RENEW: &str = concat!(
     "WITH renewed AS (
         UPDATE instances SET alive_until = clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s'
-        WHERE id = ?1 AND is_expired = 0 AND alive_until >= clock_timestamp()
+        WHERE id = ?1 AND token = ?3 AND is_expired = 0 AND alive_until >= clock_timestamp()
             AND alive_until < clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s' - interval '1 s'
         RETURNING 1)
     SELECT h.turn, i.id IS NOT NULL, ",
@@ -495,7 +503,7 @@ const RENEW: &str = concat!(
         m.epoch
     FROM journal_head h
     CROSS JOIN meta m ON m.id = 1
-    LEFT JOIN instances i ON i.id = ?1 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
+    LEFT JOIN instances i ON i.id = ?1 AND i.token = ?3 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
     LEFT JOIN renewed ON true
     WHERE h.id = 1"
 );
@@ -507,12 +515,12 @@ const ADVANCE: &str = "
             UPDATE instances
             SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 - serves, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s',
                 alive_since = CASE WHEN alive_until < clock_timestamp() THEN clock_timestamp() ELSE alive_since END
-            WHERE id = ?2 AND is_expired = 0 RETURNING 1)
+            WHERE id = ?2 AND token = ?4 AND is_expired = 0 RETURNING 1)
     SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM renewed))";
 /// As [`ADVANCE`], but ends the lease.
 const END: &str = "
     WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
-        ended AS (UPDATE instances SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 WHERE id = ?2 RETURNING 1)
+        ended AS (UPDATE instances SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 WHERE id = ?2 AND token = ?3 RETURNING 1)
     SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM ended))";
 const DELETE_CHANGED: &str = "DELETE FROM changed_rows WHERE turn <= ?1";
 const DELETE_INSTANCES: &str =

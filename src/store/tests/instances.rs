@@ -166,6 +166,48 @@ fn a_lease_that_expires_is_ended_by_others_and_renewed_by_a_turn() {
 }
 
 #[test]
+fn an_instance_whose_id_another_one_has_registers_anew() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, mut second, config) = open_both();
+    let posted = |writer: &mut Writer| done(writer, "ann", post(ConversationRef::Default, "x"));
+    posted(&mut second);
+    // As if the server had lost the end of its log, with the registration of the second instance.
+    let lose_second = |first: &mut Writer, id: InstanceId| {
+        first.execute_batch(&format!(
+            "DELETE FROM instances WHERE id = {0}; ALTER TABLE instances ALTER COLUMN id RESTART WITH {0}",
+            id.0
+        ));
+        Writer::open(&config).unwrap()
+    };
+    let lost = second.instance().unwrap();
+    let mut third = lose_second(&mut first, lost);
+    assert_eq!(third.instance(), Some(lost));
+    second.poll_external_writes();
+    assert!(second.instance().unwrap() > lost, "it notices while it rests");
+    let lost = second.instance().unwrap();
+    let mut fourth = lose_second(&mut first, lost);
+    assert_eq!(fourth.instance(), Some(lost));
+    posted(&mut second);
+    assert!(second.instance().unwrap() > lost, "it notices in its turn");
+    second.close();
+    posted(&mut first);
+    assert_eq!(first.connection.others(), 2);
+    posted(&mut third);
+    posted(&mut fourth);
+    assert!(third.instance() < fourth.instance() && fourth.instance() == Some(lost), "they keep their leases");
+
+    fourth.connection.begin().unwrap();
+    first.execute_batch(&format!("UPDATE instances SET token = NULL WHERE id = {}", lost.0));
+    assert!(fourth.connection.commit().is_err(), "a turn of an instance without a lease fails");
+    fourth.connection.roll_back();
+    posted(&mut fourth);
+    assert!(fourth.instance().unwrap() > lost);
+    fourth.check_invariants();
+}
+
+#[test]
 fn a_session_that_stopped_in_its_turn_is_ended() {
     if support::is_sqlite() {
         return;

@@ -123,3 +123,18 @@ fn a_migration_that_fails_changes_nothing() {
     assert_eq!(value(&address, state), format!("{VERSION} none"));
     done(&mut writer, "ann", post(ConversationRef::Default, "hello"));
 }
+
+#[test]
+fn an_instance_of_the_version_before_serves_beside_this_one() {
+    let config = StoreConfig::new(support::temporary_database());
+    let Some(address) = address(&config) else { return };
+    let older = address.connect(SessionUse::Writer).unwrap();
+    let register = "INSERT INTO instances (serves, schema_version, alive_until)
+        VALUES (1, 1, clock_timestamp() + interval '1 hour')";
+    migration::create_by(&older, Path::new(address.name()), &STEPS[..1], |db| db.execute_batch(register)).unwrap();
+    let mut writer = Writer::open(&config).unwrap();
+    assert_eq!(value(&address, "SELECT version || ' ' || usable_from FROM meta"), format!("{VERSION} 1"));
+    older.execute_batch(register).unwrap();
+    done(&mut writer, "ann", post(ConversationRef::Default, "hello"));
+    assert_eq!((writer.others(), writer.connection.leads()), (2, false));
+}
