@@ -32,9 +32,6 @@ const LOCK_ATTEMPTS: u32 = 5;
 const RECONNECTS_MAX: u32 = 20;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 
-/// A lease lasts this long after a turn, in seconds.
-const LEASE_SECONDS: i64 = 5;
-
 /// A writer that is further behind, in turns, drops its whole cache.
 const CHANGED_TURNS_MAX: i64 = 1000;
 /// Rows of `changed_rows` that a turn reads. A writer that finds more drops its whole cache.
@@ -211,7 +208,7 @@ impl Turns {
     /// # Errors
     /// Fails if the server does.
     pub(crate) fn register(&mut self, db: &SqlConnection) -> SqlResult<()> {
-        let params = params![self.serves, VERSION, LEASE_SECONDS, self.token];
+        let params = params![self.serves, VERSION, self.token];
         self.instance = Some(db.prepare_cached(REGISTER)?.query_row(params, |row| row.get(0).map(InstanceId))?);
         Ok(())
     }
@@ -234,7 +231,7 @@ impl Turns {
             db.run(DELETE_CHANGED, [self.turn - CHANGED_TURNS_KEPT])?;
             db.run(DELETE_INSTANCES, [])?;
         }
-        db.run(ADVANCE, params![self.turn, instance, LEASE_SECONDS, self.token])?;
+        db.run(ADVANCE, params![self.turn, instance, self.token])?;
         match db.commit() {
             Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Unreachable, .. }))
                 if self.took_effect(db)? => {}
@@ -256,7 +253,7 @@ impl Turns {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         };
         let (turn, is_alive, leads, are_others_overdue, timeline, instances): (i64, bool, bool, bool, i64, i64) =
-            db.prepare_cached(RENEW)?.query_row(params![instance, LEASE_SECONDS, self.token], read)?;
+            db.prepare_cached(RENEW)?.query_row(params![instance, self.token], read)?;
         self.leads = leads && is_alive && self.serves;
         self.others = instances - i64::from(is_alive);
         metrics::INSTANCES.set(instances.max(0) as u64);
@@ -443,6 +440,12 @@ const EVICT: &str = "
         AND l.classid = CAST(?1 AS BIGINT)::oid AND l.objid = CAST(?2 AS BIGINT)::oid
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND a.wait_event = 'ClientRead' AND a.query_start < clock_timestamp() - interval '1 s'";
+/// A lease lasts this long after a turn.
+macro_rules! lease {
+    () => {
+        "interval '5 s'"
+    };
+}
 /// Whether no instance with a smaller id than parameter 1 serves.
 macro_rules! leads {
     () => {
@@ -453,9 +456,13 @@ macro_rules! leads {
 /// outage of the server lets all of them end.
 macro_rules! are_others_overdue {
     () => {
-        "coalesce(i.alive_since < clock_timestamp() - interval '5 s', false) AND EXISTS (
+        concat!(
+            "coalesce(i.alive_since < clock_timestamp() - ",
+            lease!(),
+            ", false) AND EXISTS (
             SELECT 1 FROM instances o
             WHERE o.is_expired = 0 AND o.alive_until < clock_timestamp() AND o.id IS DISTINCT FROM ?1)"
+        )
     };
 }
 const BEGIN_TURN: &str = concat!(
@@ -474,9 +481,11 @@ const BEGIN_TURN: &str = concat!(
     LEFT JOIN changed_rows t ON t.turn > ?2 AND h.turn <= CAST(?2 AS BIGINT) + CAST(?3 AS BIGINT)
     WHERE h.id = 1 LIMIT ?4"
 );
-const REGISTER: &str = "
-    INSERT INTO instances (serves, schema_version, alive_until, token)
-    VALUES (?1, ?2, clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s', ?4) RETURNING id";
+const REGISTER: &str = concat!(
+    "INSERT INTO instances (serves, schema_version, alive_until, token) VALUES (?1, ?2, clock_timestamp() + ",
+    lease!(),
+    ", ?3) RETURNING id"
+);
 const EXPIRE: &str = "
     UPDATE instances SET is_expired = 1
     WHERE is_expired = 0 AND alive_until < clock_timestamp() AND id IS DISTINCT FROM ?1
@@ -489,9 +498,13 @@ const TURN_OF: &str = "SELECT turn FROM instances WHERE id = ?1 AND token = ?2";
 // The lease is renewed once a second. The other rows are those of before.
 const RENEW: &str = concat!(
     "WITH renewed AS (
-        UPDATE instances SET alive_until = clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s'
-        WHERE id = ?1 AND token = ?3 AND is_expired = 0 AND alive_until >= clock_timestamp()
-            AND alive_until < clock_timestamp() + CAST(?2 AS BIGINT) * interval '1 s' - interval '1 s'
+        UPDATE instances SET alive_until = clock_timestamp() + ",
+    lease!(),
+    "
+        WHERE id = ?1 AND token = ?2 AND is_expired = 0 AND alive_until >= clock_timestamp()
+            AND alive_until < clock_timestamp() + ",
+    lease!(),
+    " - interval '1 s'
         RETURNING 1)
     SELECT h.turn, i.id IS NOT NULL, ",
     leads!(),
@@ -503,20 +516,23 @@ const RENEW: &str = concat!(
         m.epoch
     FROM journal_head h
     CROSS JOIN meta m ON m.id = 1
-    LEFT JOIN instances i ON i.id = ?1 AND i.token = ?3 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
+    LEFT JOIN instances i ON i.id = ?1 AND i.token = ?2 AND i.is_expired = 0 AND i.alive_until >= clock_timestamp()
     LEFT JOIN renewed ON true
     WHERE h.id = 1"
 );
 /// Fails unless the turn is the last one and the writer has its lease: a division by zero. A command of the command line has one turn,
 /// and its lease ends with it.
-const ADVANCE: &str = "
-    WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
+const ADVANCE: &str = concat!(
+    "WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
         renewed AS (
             UPDATE instances
-            SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 - serves, alive_until = clock_timestamp() + CAST(?3 AS BIGINT) * interval '1 s',
+            SET turn = CAST(?1 AS BIGINT) + 1, is_expired = 1 - serves, alive_until = clock_timestamp() + ",
+    lease!(),
+    ",
                 alive_since = CASE WHEN alive_until < clock_timestamp() THEN clock_timestamp() ELSE alive_since END
-            WHERE id = ?2 AND token = ?4 AND is_expired = 0 RETURNING 1)
-    SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM renewed))";
+            WHERE id = ?2 AND token = ?3 AND is_expired = 0 RETURNING 1)
+    SELECT 1 / ((SELECT count(*) FROM advanced) * (SELECT count(*) FROM renewed))"
+);
 /// As [`ADVANCE`], but ends the lease.
 const END: &str = "
     WITH advanced AS (UPDATE journal_head SET turn = turn + 1 WHERE id = 1 AND turn = ?1 RETURNING 1),
