@@ -65,6 +65,8 @@ pub(crate) struct Turns {
     serves: bool,
     /// The writer's row in `instances`; `None` before it has one.
     instance: Option<InstanceId>,
+    /// Whether a transaction has found the row: one that registers may be rolled back.
+    is_registered: bool,
     /// What tells the writer's row from one of another writer with the same id. It is random.
     token: [u8; 16],
     /// The last committed turn that this writer has read or made.
@@ -114,6 +116,7 @@ impl Turns {
         Turns {
             serves,
             instance: None,
+            is_registered: false,
             token,
             turn: 0,
             head: JournalHead::default(),
@@ -208,6 +211,7 @@ impl Turns {
     /// # Errors
     /// Fails if the server does.
     pub(crate) fn register(&mut self, db: &SqlConnection) -> SqlResult<()> {
+        self.is_registered = false;
         let params = params![self.serves, VERSION, self.token];
         self.instance = Some(db.prepare_cached(REGISTER)?.query_row(params, |row| row.get(0).map(InstanceId))?);
         Ok(())
@@ -254,6 +258,7 @@ impl Turns {
         };
         let (turn, is_alive, leads, are_others_overdue, timeline, instances): (i64, bool, bool, bool, i64, i64) =
             db.prepare_cached(RENEW)?.query_row(params![instance, self.token], read)?;
+        self.is_registered |= is_alive;
         self.leads = leads && is_alive && self.serves;
         self.others = instances - i64::from(is_alive);
         metrics::INSTANCES.set(instances.max(0) as u64);
@@ -331,8 +336,10 @@ impl Turns {
 
     /// Gets a lease if this writer has none, and ends those of others that have expired: their answers are released.
     fn renew_within(&mut self, db: &SqlConnection, found: TurnStart) -> SqlResult<()> {
-        if !found.is_registered {
-            if let Some(lost) = self.instance {
+        if found.is_registered {
+            self.is_registered = true;
+        } else {
+            if let Some(lost) = self.instance.filter(|_| self.is_registered) {
                 metrics::LEASES_LOST.add(1);
                 log::warn!("instance {} has no lease any more: its running answers are others' now", lost.0);
             }
