@@ -89,7 +89,7 @@ impl OpenError {
             #[cfg(feature = "cluster")]
             EngineError::Postgres(error) => match error.kind {
                 ServerErrorKind::Busy => OpenError::Locked(path.into()),
-                ServerErrorKind::Unreachable => OpenError::CannotOpen { path: path.into(), reason: error.to_string() },
+                _ if error.ends_session() => OpenError::CannotOpen { path: path.into(), reason: error.to_string() },
                 _ => OpenError::Failed { path: path.into(), reason: error.to_string() },
             },
             error => OpenError::Failed { path: path.into(), reason: error.to_string() },
@@ -323,7 +323,9 @@ pub(crate) fn fault_of(error: &EngineError) -> Option<WriterFault> {
     #[cfg(feature = "cluster")]
     if let EngineError::Postgres(error) = error {
         return match error.kind {
-            ServerErrorKind::Unreachable | ServerErrorKind::OutcomeUnknown => Some(WriterFault::Unreachable),
+            ServerErrorKind::Unreachable | ServerErrorKind::Silent | ServerErrorKind::OutcomeUnknown => {
+                Some(WriterFault::Unreachable)
+            }
             ServerErrorKind::Busy => Some(WriterFault::Locked),
             ServerErrorKind::Full => Some(WriterFault::Full),
             ServerErrorKind::ReadOnly => Some(WriterFault::ReadOnly),

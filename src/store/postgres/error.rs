@@ -7,8 +7,10 @@ use tokio_postgres::error::SqlState;
 /// What an error means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerErrorKind {
-    /// The server cannot be reached, has ended the session, or does not reply.
+    /// The server cannot be reached, or has ended the session.
     Unreachable,
+    /// The server does not reply in time.
+    Silent,
     /// The connection was lost during a commit, and it is unknown whether the commit took effect.
     OutcomeUnknown,
     /// Another session has what is needed.
@@ -33,7 +35,12 @@ pub(crate) struct ServerError {
 impl ServerError {
     /// The error for a server that does not reply in time.
     pub(crate) fn no_reply() -> ServerError {
-        ServerError { kind: ServerErrorKind::Unreachable, message: "the server does not reply".into() }
+        ServerError { kind: ServerErrorKind::Silent, message: "the server does not reply".into() }
+    }
+
+    /// Whether the session cannot be used any more.
+    pub(crate) fn ends_session(&self) -> bool {
+        matches!(self.kind, ServerErrorKind::Unreachable | ServerErrorKind::Silent)
     }
 
     /// An error of this kind.

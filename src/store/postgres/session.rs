@@ -323,7 +323,7 @@ impl Session {
             }),
         };
         done.map_err(|error| {
-            if error.kind == ServerErrorKind::Unreachable {
+            if error.ends_session() {
                 self.link.replace(None);
                 self.waiting.borrow_mut().clear();
             }

@@ -237,8 +237,7 @@ impl Turns {
         }
         db.run(ADVANCE, params![self.turn, instance, self.token])?;
         match db.commit() {
-            Err(EngineError::Postgres(ServerError { kind: ServerErrorKind::Unreachable, .. }))
-                if self.took_effect(db)? => {}
+            Err(EngineError::Postgres(error)) if error.ends_session() && self.took_effect(db)? => {}
             committed => committed?,
         }
         self.turn += 1;

@@ -23,7 +23,7 @@ use crate::store::read::{answer_history, journal_page};
 use crate::store::search::message_search::MessageSearch;
 use crate::store::search::tokenizer::Tokenizer;
 use crate::store::sql::values::sql;
-use crate::store::sql::{SqlConnection, SqlResult};
+use crate::store::sql::{SqlConnection, SqlResult, read_in_open_session};
 use crate::store::tables::{answer_jobs, conversations, journal_head, workspaces};
 use std::ops::ControlFlow;
 
@@ -67,9 +67,12 @@ impl ReadTransaction<'_> {
         progress: QueryProgress,
         rows_max: usize,
     ) -> SqlResult<(EventNumber, StepResult<Rejection>)> {
-        self.db.begin_snapshot()?;
         // The first read fixes the snapshot, so the position belongs to all reads that follow.
-        let position = journal_head::load(self.db)?.number;
+        let position = read_in_open_session(|| {
+            self.db.roll_back()?;
+            self.db.begin_snapshot()?;
+            Ok(journal_head::load(self.db)?.number)
+        })?;
         let found = match self.find(kind, progress, &mut StepBudget::new(rows_max), position) {
             Ok(found) => Ok(found),
             Err(Abort::Rejected(rejection)) => Err(rejection),

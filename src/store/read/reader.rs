@@ -11,7 +11,7 @@ use crate::store::read::queries;
 use crate::store::read::read_transaction::ReadLimits;
 #[cfg(feature = "cluster")]
 use crate::store::read::slice::{self, SliceError};
-use crate::store::sql::{EngineError, SqlConnection};
+use crate::store::sql::{EngineError, SqlConnection, read_in_open_session};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::schema::DatabaseMeta;
 #[cfg(feature = "cluster")]
@@ -94,7 +94,7 @@ impl Reader {
     /// Fails with the reason if they cannot be read.
     #[cfg(feature = "cluster")]
     pub fn slice(&mut self, after: EventNumber) -> Result<Option<JournalSlice>, SliceError> {
-        if journal_head::load(&self.db)?.number <= after {
+        if read_in_open_session(|| journal_head::load(&self.db))?.number <= after {
             return Ok(None);
         }
         self.db.begin_snapshot()?;
@@ -109,7 +109,7 @@ impl Reader {
     /// # Errors
     /// Fails if the row cannot be read.
     pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
-        users::password_record(&self.db, email).map_err(|error| failed(&error))
+        read_in_open_session(|| users::password_record(&self.db, email)).map_err(|error| failed(&error))
     }
 
     /// The password hash of an enabled user with a password.
@@ -117,7 +117,7 @@ impl Reader {
     /// # Errors
     /// Fails if the row cannot be read.
     pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
-        users::password_of(&self.db, user).map_err(|error| failed(&error))
+        read_in_open_session(|| users::password_of(&self.db, user)).map_err(|error| failed(&error))
     }
 }
 

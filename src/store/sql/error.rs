@@ -41,6 +41,15 @@ impl EngineError {
         false
     }
 
+    /// Whether a server had ended the session, or the connection was lost. That takes no time, and a new session may succeed.
+    fn has_lost_session(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        if let EngineError::Postgres(error) = self {
+            return error.kind == ServerErrorKind::Unreachable;
+        }
+        false
+    }
+
     /// The error of SQLite, if it is one.
     pub(crate) fn sqlite(&self) -> Option<&rusqlite::Error> {
         match self {
@@ -78,6 +87,11 @@ impl From<ServerError> for EngineError {
     fn from(error: ServerError) -> EngineError {
         EngineError::Postgres(error)
     }
+}
+
+/// Reads something, and once more if the session was lost: only a read notices that, and the next one opens a new session.
+pub(crate) fn read_in_open_session<T>(read: impl Fn() -> SqlResult<T>) -> SqlResult<T> {
+    read().or_else(|error| if error.has_lost_session() { read() } else { Err(error) })
 }
 
 /// A row that may be absent.

@@ -7,7 +7,7 @@ pub(crate) mod error;
 pub(crate) mod params;
 pub(crate) mod values;
 
-pub(crate) use error::{EngineError, OptionalRow, SqlResult};
+pub(crate) use error::{EngineError, OptionalRow, SqlResult, read_in_open_session};
 pub(crate) use params::Params;
 pub(crate) use rusqlite::params;
 

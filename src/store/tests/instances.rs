@@ -226,6 +226,34 @@ fn a_session_that_stopped_in_its_turn_is_ended() {
 }
 
 #[test]
+fn reads_after_a_lost_session_succeed() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, _, _) = open_both();
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    let mut reader = first.open_reader().unwrap();
+    let mut end_others = || {
+        first.execute_batch(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+    };
+    let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
+    let kind = QueryKind::JournalPage { after: EventNumber(0), bytes_max: usize::MAX, filter };
+    let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind };
+    end_others();
+    assert!(execute_on(&mut reader, &query).result.is_ok());
+    end_others();
+    assert_eq!(reader.password_of(&UserId::new_unchecked("ann")), Ok(None));
+    end_others();
+    assert!(reader.slice(EventNumber(0)).unwrap().is_some());
+    end_others();
+    assert!(execute_on(&mut reader, &query).result.is_ok());
+}
+
+#[test]
 fn what_another_instance_has_deleted_is_gone() {
     if support::is_sqlite() {
         return;
