@@ -19,23 +19,23 @@ pub(crate) fn rows(db: &SqlConnection, mut progress: impl FnMut(u64, u64)) -> Ve
     let checks = RULES.len() as u64 + 4;
     for (done, rule) in (0..).zip(RULES) {
         progress(done, checks);
-        check(&mut findings, rule.violation, |found| violations(db, rule, found));
+        check(db, &mut findings, rule.violation, |found| violations(db, rule, found));
     }
     progress(checks - 4, checks);
-    check(&mut findings, "the references", |found| check_references(db, found));
+    check(db, &mut findings, "the references", |found| check_references(db, found));
     progress(checks - 3, checks);
-    check(&mut findings, "the metadata", |found| check_metadata(db, found));
+    check(db, &mut findings, "the metadata", |found| check_metadata(db, found));
     progress(checks - 2, checks);
-    check(&mut findings, "the order of the journal", |found| check_order(db, found));
+    check(db, &mut findings, "the order of the journal", |found| check_order(db, found));
     progress(checks - 1, checks);
-    check(&mut findings, "the inboxes", |found| check_inboxes(db, found));
+    check(db, &mut findings, "the inboxes", |found| check_inboxes(db, found));
     findings
 }
 
 /// Whether the index of searches has exactly the words that it should have. Cuts all texts into words.
 pub(crate) fn search_index(db: &SqlConnection) -> Vec<String> {
     let mut findings = Vec::new();
-    check(&mut findings, "the index of searches", |found| {
+    check(db, &mut findings, "the index of searches", |found| {
         if !search::integrity::is_consistent(db)? {
             found.add(|| "the index of searches differs from the texts of the messages".to_owned());
         }
@@ -58,9 +58,14 @@ impl Findings {
 }
 
 /// Runs one check under the name `subject`. An error of the check is a finding as well.
-fn check(findings: &mut Vec<String>, subject: &str, run: impl FnOnce(&mut Findings) -> SqlResult<()>) {
+fn check(
+    db: &SqlConnection,
+    findings: &mut Vec<String>,
+    subject: &str,
+    run: impl FnOnce(&mut Findings) -> SqlResult<()>,
+) {
     let mut found = Findings::default();
-    let result = run(&mut found);
+    let result = within_savepoint(db, || run(&mut found));
     findings.append(&mut found.lines);
     if found.others > 0 {
         findings.push(format!("{subject}: {} more", found.others));
@@ -68,6 +73,16 @@ fn check(findings: &mut Vec<String>, subject: &str, run: impl FnOnce(&mut Findin
     if let Err(error) = result {
         findings.push(format!("{subject}: cannot be checked: {error}"));
     }
+}
+
+/// Runs a check so that an error in it does not end the transaction on a server, in which all checks see one state.
+fn within_savepoint(db: &SqlConnection, run: impl FnOnce() -> SqlResult<()>) -> SqlResult<()> {
+    if !db.is_server() || db.is_idle() {
+        return run();
+    }
+    db.execute_batch("SAVEPOINT before_check")?;
+    // If the session is lost, the next check fails as well.
+    run().inspect_err(|_| drop(db.execute_batch("ROLLBACK TO SAVEPOINT before_check")))
 }
 
 /// A rule that no row may violate.

@@ -6,7 +6,7 @@ use crate::domain::model::UserStatus;
 use crate::domain::token_rules::{Credential, TokenRule};
 use crate::store::error::OpenError;
 use crate::store::sqlite::files::lock::Lock;
-use crate::store::{Account, Admin, AdminError, NewUser, UserSelector};
+use crate::store::{Account, Admin, AdminError, NewUser, UserSelector, verify};
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
 
@@ -24,6 +24,17 @@ fn admin(path: &Path) -> Admin {
 
 fn later(seconds: i64) -> WallTime {
     NOW.wall.plus_seconds(seconds)
+}
+
+#[test]
+fn verify_goes_on_after_a_check_that_fails() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut writer = open(&path);
+    done(&mut writer, "ann", post(ConversationRef::Default, "x"));
+    writer.execute_batch("DROP TABLE usage_days");
+    let findings = verify(&support::database_at(&path), &mut |_| {}).unwrap().findings;
+    assert!(!findings.is_empty() && findings.iter().all(|line| line.contains("usage_days")), "{findings:?}");
 }
 
 #[test]
