@@ -3,6 +3,8 @@
 use crate::base::log as logging;
 use crate::base::thread::{OnPanic, on_panic};
 
+/// Exit status after an error.
+const ERROR_EXIT: i32 = 1;
 /// Exit status after a panic, as in the standard library.
 const PANIC_EXIT: i32 = 101;
 /// The open-file limit if the system does not report one (POSIX requires at least 20; Linux has 1024 by default).
@@ -18,6 +20,12 @@ pub(crate) fn handle_panics() {
             OnPanic::Work => {}
         }
     }));
+}
+
+/// Ends the process because of an error that was logged.
+pub(crate) fn end_failed() -> ! {
+    logging::flush();
+    std::process::exit(ERROR_EXIT)
 }
 
 /// Makes new files readable by the process's user alone: the database contains password hashes and a signing key.

@@ -40,7 +40,6 @@ use crate::shard::shared::SharedState;
 use crate::store::{self, DatabaseLock, Writer};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::process::exit;
 use std::sync::Arc;
 #[cfg(feature = "cluster")]
 use std::sync::Mutex;
@@ -329,8 +328,7 @@ fn start_responders(mut driver: Driver, events: &MainEvents) -> Result<JoinHandl
     spawn("responders", OnPanic::Process, move || {
         if let Err(error) = driver.run() {
             log::error!("the responders failed: {error}");
-            logging::flush();
-            exit(1);
+            process::end_failed();
         }
         // The main thread may have returned.
         let _ = sender.send(MainEvent::LoopQuiesced);
@@ -347,8 +345,7 @@ fn start_event_loop(
     spawn("loop", OnPanic::Process, move || {
         if let Err(error) = event_loop.run(early) {
             log::error!("event loop failed: {error}");
-            logging::flush();
-            exit(1);
+            process::end_failed();
         }
         let _ = sender.send(MainEvent::LoopEnded);
     })

@@ -1,10 +1,9 @@
 //! The follower thread: reads what other instances have committed, for all streams of this one.
 
-use crate::base::log as logging;
 use crate::base::metrics;
 use crate::runtime::distributor::Distributor;
+use crate::runtime::process;
 use crate::store::{Reader, SliceError};
-use std::process::exit;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,8 +31,7 @@ pub(crate) fn follow(mut reader: Reader, distributor: &Distributor) {
             Err(SliceError::Lacking) => {
                 if lacking_since.get_or_insert_with(Instant::now).elapsed() > LACKING_MAX {
                     log::error!("the journal lacks events that were shown: ending, so that streams get a gap");
-                    logging::flush();
-                    exit(1);
+                    process::end_failed();
                 }
                 thread::sleep(FAILED_PAUSE);
             }

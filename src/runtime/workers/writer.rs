@@ -2,16 +2,15 @@
 
 use super::Workers;
 use crate::base::limits::*;
-use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::MonoTime;
 use crate::domain::event::{Event, EventKind};
 use crate::runtime::clock::Clock;
 use crate::runtime::distributor::Distributor;
+use crate::runtime::process;
 use crate::runtime::queue::Wakeup;
 use crate::shard::shared::SharedState;
 use crate::store::{MaintenanceDue, Writer};
-use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +46,7 @@ pub(crate) fn write(
             log::error!(
                 "the database could not be synced: ending, so that the next start restores it from the write-ahead log"
             );
-            logging::flush();
-            exit(1);
+            process::end_failed();
         }
         #[cfg(feature = "cluster")]
         {
@@ -154,8 +152,7 @@ fn tell_of_others(writer: &Writer, workers: &Workers, shared: &SharedState) {
 fn end_with_epoch(writer: &Writer) {
     if writer.has_new_epoch() {
         log::error!("the journal has a new epoch: ending, so that streams which had lost events get a gap");
-        logging::flush();
-        exit(1);
+        process::end_failed();
     }
 }
 
