@@ -112,11 +112,11 @@ impl SqlConnection {
     }
 
     /// A statement, which stays prepared as long as the connection is open.
-    pub(crate) fn prepare_cached(&self, sql: &str) -> SqlResult<Statement<'_>> {
+    pub(crate) fn prepare_cached<'c>(&'c self, sql: &'c str) -> SqlResult<Statement<'c>> {
         match self {
             SqlConnection::Sqlite(db) => Ok(Statement::Sqlite(db.prepare_cached(sql)?)),
             #[cfg(feature = "cluster")]
-            SqlConnection::Postgres(session) => Ok(Statement::Postgres(session, sql.into())),
+            SqlConnection::Postgres(session) => Ok(Statement::Postgres(session, sql)),
         }
     }
 
@@ -166,7 +166,7 @@ pub(crate) enum Statement<'c> {
     Sqlite(rusqlite::CachedStatement<'c>),
     /// Of a server: the session, which prepares it, and the text.
     #[cfg(feature = "cluster")]
-    Postgres(&'c Session, Box<str>),
+    Postgres(&'c Session, &'c str),
 }
 
 impl Statement<'_> {
