@@ -30,7 +30,7 @@ pub(crate) enum BusAddress {
 const PLACEHOLDER: &str = "sentinel.invalid:1";
 
 impl BusAddress {
-    /// Parses `redis://[[user]:password@]host[:port][/database]`, also with the schemes `rediss` (TLS), `redis+sentinel` and
+    /// Parses a setting, whose scheme was checked: `redis://[[user]:password@]host[:port][/database]`, also with the schemes `rediss` (TLS), `redis+sentinel` and
     /// `rediss+sentinel`. The last two have the hosts of Sentinels, separated by commas, and the name of the server before the database.
     ///
     /// # Errors
@@ -40,9 +40,6 @@ impl BusAddress {
             if let Some(rest) = url.strip_prefix(scheme) {
                 return parse_sentinel(rest, server_scheme);
             }
-        }
-        if !["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err("allowed are redis://, rediss://, redis+sentinel:// and rediss+sentinel://".into());
         }
         Ok(BusAddress::Server(Box::new(info(url)?)))
     }
@@ -147,7 +144,6 @@ mod tests {
             "redis+sentinel://secret",
             "redis+sentinel://secret/",
             "redis+sentinel://a:secret:b/main",
-            "unix:///secret",
         ] {
             let Err(reason) = BusAddress::parse(url) else { panic!("{url} is accepted") };
             assert!(!reason.contains("secret"), "{url}: {reason}");
