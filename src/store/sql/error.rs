@@ -42,7 +42,7 @@ impl EngineError {
     }
 
     /// Whether a server had ended the session, or the connection was lost. That takes no time, and a new session may succeed.
-    fn has_lost_session(&self) -> bool {
+    pub(crate) fn has_lost_session(&self) -> bool {
         #[cfg(feature = "cluster")]
         if let EngineError::Postgres(error) = self {
             return error.kind == ServerErrorKind::Unreachable;

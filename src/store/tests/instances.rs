@@ -226,6 +226,29 @@ fn a_session_that_stopped_in_its_turn_is_ended() {
 }
 
 #[test]
+fn a_command_whose_session_was_lost_before_the_commit_runs_again() {
+    if support::is_sqlite() {
+        return;
+    }
+    let (mut first, _, _) = open_both();
+    first.execute_batch(
+        "CREATE SEQUENCE commits;
+        CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('commits') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60); END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER end_session AFTER UPDATE ON journal_head DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION end_session()",
+    );
+    done(&mut first, "ann", post(ConversationRef::Default, "x"));
+    assert_eq!(
+        (first.fault(), replay(&mut first, "ann").iter().filter(|event| event.message().is_some()).count()),
+        (None, 1)
+    );
+    first.check_invariants();
+}
+
+#[test]
 fn reads_after_a_lost_session_succeed() {
     if support::is_sqlite() {
         return;

@@ -38,6 +38,8 @@ pub(crate) struct WriteConnection {
     engine: WriteEngine,
     /// Set when a transaction fails because of the database, until one succeeds that changes it.
     fault: Option<WriterFault>,
+    /// Whether the fault was logged as an error. A lost session is not, unless the next transaction fails as well.
+    is_reported: bool,
 }
 
 /// What other connections may have changed, beside rows in the cache.
@@ -63,7 +65,7 @@ impl WriteConnection {
     /// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version.
     pub(crate) fn open_file(path: PathBuf, is_temporary: bool) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let (files, db, meta) = OpenDatabase::open(&path, is_temporary)?;
-        Ok((WriteConnection { db, path, engine: WriteEngine::Sqlite(files), fault: None }, meta))
+        Ok((WriteConnection { db, path, engine: WriteEngine::Sqlite(files), fault: None, is_reported: false }, meta))
     }
 
     /// Opens a session with a server, and creates or migrates the schema of its database.
@@ -77,7 +79,8 @@ impl WriteConnection {
         let mut turns = Turns::new(true, address.newest_timeline());
         // An import, which needs a database that nothing serves, takes the lock of the schema as well.
         let meta = postgres::migration::create(&db, &path, |db| turns.register(db))?;
-        Ok((WriteConnection { db, path, engine: WriteEngine::Postgres(Box::new(turns), address), fault: None }, meta))
+        let engine = WriteEngine::Postgres(Box::new(turns), address);
+        Ok((WriteConnection { db, path, engine, fault: None, is_reported: false }, meta))
     }
 
     /// Opens a connection for queries, with about the same settings.
@@ -174,6 +177,7 @@ impl WriteConnection {
 
     /// Records that a transaction changed the database.
     pub(crate) fn transaction_succeeded(&mut self) {
+        self.is_reported = false;
         if self.fault.take().is_some() {
             log::info!("the database can be written to again");
             metrics::WRITER_FAILING.set(0);
@@ -184,8 +188,11 @@ impl WriteConnection {
     pub(crate) fn transaction_failed(&mut self, error: &EngineError) {
         metrics::COMMITS_FAILED.add(1);
         if let Some(fault) = fault_of(error) {
-            if self.fault.is_none() {
+            if self.fault.is_none() && error.has_lost_session() {
+                log::warn!("the session with the database server was lost: {error}");
+            } else if !self.is_reported {
                 log::error!("the database cannot be written to: {error}");
+                self.is_reported = true;
             }
             self.fault = Some(fault);
             metrics::WRITER_FAILING.set(1);

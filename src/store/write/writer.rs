@@ -196,7 +196,7 @@ impl Writer {
     }
 
     /// Runs the first of the commands in order, in one transaction with one commit: at least one, and all of them unless they
-    /// write `TRANSACTION_ROWS_MAX` rows. If that fails, each command runs in its own transaction. Returns one result per
+    /// write `TRANSACTION_ROWS_MAX` rows. If that fails, each command runs in its own transaction, also a single one if the session was lost. Returns one result per
     /// command that has run, in the same order; the caller passes the other commands again. The wall clock may go
     /// back or jump: assigned times only grow, and nothing expires by it.
     pub fn commit_batch(&mut self, commands: &[Command], now: Now) -> Committed {
@@ -206,7 +206,8 @@ impl Writer {
         let done = match self.transact(commands, now, flushes) {
             Ok(done) => done,
             Err(TransactionError::Run(error))
-                if (commands.len() > 1 || includes_flush) && !error.may_have_committed() =>
+                if (commands.len() > 1 || includes_flush || error.has_lost_session())
+                    && !error.may_have_committed() =>
             {
                 log::warn!("a transaction of {} commands failed, retrying each alone: {error}", commands.len());
                 self.transact_each(commands, now)
