@@ -135,9 +135,9 @@ impl Drop for Logger {
 }
 
 impl Log for Logger {
-    /// At `TRACE`, only lines of this program: other crates may log secrets.
+    /// At `DEBUG` and `TRACE`, only lines of this program: other crates log secrets, such as the parameters of statements.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let own = metadata.level() < log::Level::Trace || metadata.target().starts_with("cortex_core");
+        let own = metadata.level() <= log::Level::Info || metadata.target().starts_with("cortex_core");
         own && self.shared.enabled(metadata.level())
     }
 
