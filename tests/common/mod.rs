@@ -20,6 +20,7 @@ pub mod sse;
 pub mod token;
 pub mod user;
 
+pub(crate) use database::of_sqlite_only;
 pub use http::{Client, Connection, Origin, Response};
 pub use server::{Options, Sandbox, Server};
 pub use sse::Stream;

@@ -5,7 +5,7 @@
 
 #![allow(dead_code)]
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Write};
@@ -22,14 +22,32 @@ pub fn is_selected() -> bool {
     std::env::var("CORTEX_TEST_ENGINE").is_ok_and(|engine| engine == "postgres")
 }
 
+/// The databases that stand for files.
+static CREATED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 /// The address of the database that stands for the file at `path`. The first call for a path creates it.
 pub fn address_of(path: &Path) -> String {
-    static CREATED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
     let (name, server) = (name_of(path), TestServer::shared());
-    if CREATED.lock().unwrap().get_or_insert_default().insert(name.clone()) {
+    if CREATED.lock().unwrap().insert(name.clone()) {
         server.create_database(&name);
     }
     server.address(&name)
+}
+
+/// Runs a statement in the database that stands for the file at `path`, and returns what `psql` prints.
+#[track_caller]
+pub fn run_for(path: &Path, statement: &str) -> String {
+    TestServer::shared().run(statement, &name_of(path))
+}
+
+/// Removes the database that stands for the file at `path`, if there is one.
+pub fn remove_for(path: &Path) {
+    let name = name_of(path);
+    if CREATED.lock().unwrap().remove(&name) {
+        // This runs when tests end, also by a panic. What stays is removed with the server.
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        let _ = psql(TestServer::shared().port, "postgres").args(["-c", &drop]).output();
+    }
 }
 
 /// Copies the database that stands for the file at `from`, which must have no session. Returns the address of the copy.
@@ -37,6 +55,72 @@ pub fn copy_database(from: &Path, to: &Path) -> String {
     let (name, server) = (name_of(to), TestServer::shared());
     server.copy_database(&name_of(from), &name);
     server.address(&name)
+}
+
+/// A session that has executed statements in the database that stands for a file. It ends on drop.
+pub struct Session(Child);
+
+impl Session {
+    /// Opens a session and waits until the statements are executed.
+    #[track_caller]
+    pub fn with(path: &Path, statements: &str) -> Session {
+        let mut psql = psql(TestServer::shared().port, &name_of(path))
+            .args(["-v", "ON_ERROR_STOP=1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql can be run");
+        writeln!(psql.stdin.as_mut().expect("a pipe"), "{statements}\n\\echo done.").expect("psql reads");
+        expect_line(&mut psql, b"done.\n");
+        Session(psql)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Without input, psql ends.
+        self.0.stdin = None;
+        let _ = self.0.wait();
+    }
+}
+
+/// While one of these exists, the shared server keeps what it commits even if the machine stops, as production requires.
+pub struct Durability(());
+
+/// The number of [`Durability`] values.
+static DURABILITIES: Mutex<u32> = Mutex::new(0);
+
+impl Durability {
+    /// Makes the server durable. Programs that start from now on see this.
+    pub fn begin() -> Durability {
+        let mut count = DURABILITIES.lock().unwrap();
+        if *count == 0 {
+            set_durable("on");
+        }
+        *count += 1;
+        Durability(())
+    }
+}
+
+impl Drop for Durability {
+    fn drop(&mut self) {
+        let mut count = DURABILITIES.lock().unwrap();
+        *count -= 1;
+        if *count == 0 {
+            set_durable("off");
+        }
+    }
+}
+
+fn set_durable(value: &str) {
+    let server = TestServer::shared();
+    for name in ["fsync", "full_page_writes"] {
+        server.run(&format!("ALTER SYSTEM SET {name} = {value}"), "postgres");
+    }
+    server.run("SELECT pg_reload_conf()", "postgres");
+    while server.run("SHOW fsync", "postgres") != value {
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The name of the database that stands for the file at `path`.
@@ -174,12 +258,29 @@ impl TestServer {
 /// Runs a statement in a database of the server at a port, and returns what `psql` prints.
 #[track_caller]
 pub fn run_at(port: u16, statement: &str, database: &str) -> String {
-    let port = port.to_string();
-    let arguments = ["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-d", database];
-    let output = Command::new(binaries().join("psql")).args(arguments).args(["-c", statement]).output();
-    let output = output.expect("psql can be run");
+    let output = psql(port, database).args(["-c", statement]).output().expect("psql can be run");
     assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// The client program of the server, for a database of the server at a port.
+fn psql(port: u16, database: &str) -> Command {
+    let mut command = Command::new(binaries().join("psql"));
+    command.args([
+        "-X",
+        "-q",
+        "-A",
+        "-t",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+        "-U",
+        "postgres",
+        "-d",
+        database,
+    ]);
+    command
 }
 
 /// A port that nothing uses.

@@ -1,6 +1,7 @@
 //! The real program as a child process, in its own directory and environment.
 
 use super::DEADLINE;
+use super::database::{self, Durability};
 use super::token::KEY;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -61,6 +62,10 @@ impl Options {
         self
     }
 
+    fn is_production(&self) -> bool {
+        ["ENV", "ENVIRONMENT"].iter().any(|name| self.environment.get(*name).is_some_and(|value| value == "production"))
+    }
+
     /// Passes a socket to every start, as a service manager does: as descriptor 3, with `LISTEN_FDS` and `LISTEN_PID`.
     pub fn pass_socket(mut self, socket: impl Into<OwnedFd>) -> Options {
         self.handed_over = Some(Arc::new(socket.into()));
@@ -108,7 +113,7 @@ impl Sandbox {
         }
         command.env_clear().envs(&self.options.environment).current_dir(&self.directory.0);
         if !self.options.environment.contains_key("DATABASE_URL") {
-            command.env("DATABASE_URL", format!("sqlite:///{}", self.database().display()));
+            command.env("DATABASE_URL", database::address_of(&self.database()));
         }
         command
     }
@@ -121,9 +126,9 @@ impl Sandbox {
         Server { sandbox: self.clone(), process: Some(process), addr }
     }
 
-    /// The path of the database file.
+    /// The path of the database file. See [`database`] for one on a server.
     pub fn database(&self) -> PathBuf {
-        self.directory.0.join("cortex.db")
+        self.directory.database()
     }
 }
 
@@ -215,9 +220,16 @@ impl Server {
         self.process = Some(process);
     }
 
-    /// A rolling restart: the next process waits for the database before this one is stopped.
+    /// A rolling restart: the next process waits for the database before this one is stopped. On a server, both serve before.
     #[track_caller]
     pub fn roll(&mut self) {
+        if database::is_on_server() {
+            let mut next = self.second();
+            let addr = next.wait_listening();
+            assert_eq!(self.stop().code(), Some(0), "a server exits with 0 after SIGTERM");
+            (self.addr, self.process) = (addr, Some(next));
+            return;
+        }
         const WAITS: &str = "waiting for another process to release the database";
         let before = self.log().matches(WAITS).count();
         let mut next = self.second();
@@ -255,7 +267,7 @@ impl Server {
         &self.sandbox
     }
 
-    /// The path of the database file.
+    /// The path of the database file. See [`database`] for one on a server.
     pub fn database(&self) -> PathBuf {
         self.sandbox.database()
     }
@@ -289,6 +301,7 @@ pub struct Process {
     child: Child,
     lines: Receiver<String>,
     directory: Arc<Directory>,
+    _durability: Option<Durability>,
 }
 
 impl Process {
@@ -301,6 +314,7 @@ impl Process {
             Some(socket) => socket.try_clone().expect("a second handle").into(),
         };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(log);
+        let durability = sandbox.options.is_production().then(Durability::begin);
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let (sender, lines) = channel();
@@ -310,7 +324,7 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        Process { child, lines, directory: directory.clone() }
+        Process { child, lines, directory: directory.clone(), _durability: durability }
     }
 
     /// Waits until it listens. Returns the address.
@@ -397,7 +411,7 @@ fn listening_line(line: &str) -> Option<SocketAddr> {
     Some(addr.parse().unwrap_or_else(|error| panic!("{addr}: {error}")))
 }
 
-/// A directory that is removed with its last reference.
+/// A directory that is removed with its last reference, and the database on the server that stands for its file.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -419,6 +433,10 @@ impl Directory {
         &self.0
     }
 
+    fn database(&self) -> PathBuf {
+        self.0.join("cortex.db")
+    }
+
     fn log_path(&self) -> PathBuf {
         self.0.join("stderr.log")
     }
@@ -430,6 +448,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        database::remove(&self.database());
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -313,8 +313,7 @@ fn a_database_failure_is_an_error_without_internals() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
-    let external = database::open_externally(&server.database());
-    external.execute_batch("ALTER TABLE messages RENAME TO elsewhere").expect("the table can be renamed");
+    database::execute(&server.database(), "ALTER TABLE messages RENAME TO elsewhere");
     let response = user.post("/input", json!({"content": "during"}));
     assert_error(&response, 500, "database_error");
     let body = response.text().to_lowercase();
@@ -322,8 +321,7 @@ fn a_database_failure_is_an_error_without_internals() {
         assert!(!body.contains(internal), "{internal} in {body}");
     }
     user.get("/").expect(200);
-    external.execute_batch("ALTER TABLE elsewhere RENAME TO messages").expect("the table can be renamed back");
-    drop(external);
+    database::execute(&server.database(), "ALTER TABLE elsewhere RENAME TO messages");
     user.say("default", "after");
     let contents = database::sound_message_contents(&server.database());
     assert_eq!(contents, ["before", "after"], "rejected requests have no effect");
@@ -334,12 +332,10 @@ fn a_busy_database_is_temporarily_unavailable() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
-    let external = database::open_externally(&server.database());
-    external.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
+    let lock = database::Lock::take(&server.database());
     assert_error(&user.post("/input", json!({"content": "during"})), 503, "service_unavailable");
     user.get("/config/workspace").expect(200);
-    external.execute_batch("ROLLBACK").expect("the lock can be released");
-    drop(external);
+    drop(lock);
     user.say("default", "after");
     assert_eq!(database::sound_message_contents(&server.database()), ["before", "after"]);
 }

@@ -2,7 +2,9 @@
 
 use crate::common::token::{KEY, token};
 use crate::common::user::text;
-use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, database};
+use crate::common::{
+    Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, database, of_sqlite_only,
+};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -36,6 +38,7 @@ fn a_port_can_be_reused_immediately() {
 
 #[test]
 fn a_second_process_on_the_same_database_waits_for_the_first() {
+    of_sqlite_only!("a second process waits for the first one");
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "to the first");
@@ -257,6 +260,7 @@ fn production_disables_the_development_user() {
 
 #[test]
 fn a_database_of_a_newer_version_is_rejected_unchanged() {
+    of_sqlite_only!("the version is in the head of the file");
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", "kept");
     server.stop();
@@ -282,6 +286,7 @@ fn a_database_of_a_newer_version_is_rejected_unchanged() {
 
 #[test]
 fn a_file_that_is_not_a_database_is_rejected_unchanged() {
+    of_sqlite_only!("it is a file");
     let content = "this is not a database, and somebody may still need it\n".repeat(100);
     let options = Options::new().file("cortex.db", content.as_bytes());
     let (failed, directory) = Server::failed_start_in(options);
@@ -321,8 +326,7 @@ fn an_in_memory_database_is_served_and_discarded() {
 fn a_second_signal_ends_the_process_while_shutdown_waits_for_the_writer() {
     let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "0"), ("WORKERS", "1")]);
     let user = User::new(&server, "u");
-    let lock = database::open_externally(&server.database());
-    lock.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
+    let _lock = database::Lock::take(&server.database());
     let mut connection = Connection::open(server.addr);
     let body = json!({"content": "x"}).to_string();
     connection.send(format!(

@@ -2,12 +2,12 @@
 
 use crate::common::token::{KEY, now, signed, token};
 use crate::common::user::text;
-use crate::common::{Client, Options, Server, Stream, User, assert_error};
+use crate::common::{Client, Options, Server, Stream, User, assert_error, of_sqlite_only};
 use serde_json::{Value, json};
 
 #[test]
 fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
-    let table: [(&str, &str, &str); 27] = [
+    let table: [(&str, &str, &str); 26] = [
         ("ENV", "staging", "production"),
         ("PORT", "http", "65535"),
         ("PORT", "65536", "65535"),
@@ -16,7 +16,6 @@ fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
         ("WORKERS", "0", "1"),
         ("WORKERS", "many", "1"),
         ("DATABASE_URL", "mysql://localhost/cortex", "sqlite"),
-        ("DATABASE_URL", "postgres://localhost/cortex", "--features cluster"),
         ("LOG_LEVEL", "LOUD", "INFO"),
         ("LOG_FORMAT", "xml", "json"),
         ("JWT_ALGORITHM", "RS256", "HS256"),
@@ -48,8 +47,19 @@ fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
     }
 }
 
+/// A program with the feature supports these.
 #[test]
-fn unsupported_settings_are_rejected() {
+#[cfg(not(feature = "cluster"))]
+fn a_server_in_the_settings_needs_the_feature() {
+    let failed = Server::failed_start(Options::new().set("DATABASE_URL", "postgres://localhost/cortex"));
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
+    let line = failed.stderr.lines().find(|line| line.contains("DATABASE_URL")).expect("the variable is named");
+    assert!(line.contains("postgres://localhost/cortex") && line.contains("--features cluster"), "{line}");
+}
+
+#[test]
+fn redis_without_a_server_is_rejected() {
+    of_sqlite_only!("instances on a server use Redis");
     let failed = Server::failed_start(Options::new().set("REDIS_URL", "redis://localhost:6379"));
     assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
     assert!(failed.stderr.contains("REDIS_URL"), "{}", failed.stderr);

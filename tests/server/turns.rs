@@ -5,7 +5,7 @@
 
 use crate::common::sse::Stream;
 use crate::common::token::token;
-use crate::common::{Client, Options, Sandbox, User};
+use crate::common::{Client, Options, Sandbox, User, database};
 use cortex_core::internals::{
     Actor, ApiVariant, Command, CommandKind, Content, ConversationRef, Credential, Database, Metadata, MonoTime, Now,
     Outcome, ReplyTo, Role, StoreConfig, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName,
@@ -50,7 +50,8 @@ struct Filler(Writer);
 
 impl Filler {
     fn open(path: &Path) -> Filler {
-        Filler(Writer::open(&StoreConfig::new(Database::File(path.into()))).expect("a database"))
+        let database = Database::parse(&database::address_of(path)).expect("an address");
+        Filler(Writer::open(&StoreConfig::new(database)).expect("a database"))
     }
 
     /// Commits the same command of `user` `count` times. Returns the last outcome.

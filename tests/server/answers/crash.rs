@@ -209,9 +209,7 @@ fn a_graceful_shutdown_closes_running_answers() {
     assert_eq!(server.stop().code(), Some(0));
     call.wait_until_closed();
     silent.wait_until_closed();
-    let open: i64 = crate::common::database::open_externally(&server.database())
-        .query_row("SELECT count(*) FROM answer_jobs", [], |row| row.get(0))
-        .expect("answer jobs can be counted");
+    let open = database::number(&server.database(), "SELECT count(*) FROM answer_jobs");
     assert_eq!(open, 1, "only the job without text is open");
     server.restart();
     ann.follow(&server);

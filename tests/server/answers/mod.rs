@@ -17,7 +17,7 @@ mod unread;
 use crate::common::model::{self, Model};
 use crate::common::sse::Event;
 use crate::common::user::text;
-use crate::common::{Options, Server, Stream, User};
+use crate::common::{Options, Server, Stream, User, database};
 use serde_json::{Value, json};
 
 /// A server whose messages are answered by a model.

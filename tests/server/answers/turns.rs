@@ -16,8 +16,7 @@ fn ask_in_conversations(user: &mut User, count: usize) {
 
 /// The open jobs in the database.
 fn open_jobs(server: &Server) -> i64 {
-    let db = rusqlite::Connection::open(server.database()).expect("the database opens");
-    db.query_row("SELECT count(*) FROM answer_jobs", [], |row| row.get(0)).expect("the table is there")
+    database::number(&server.database(), "SELECT count(*) FROM answer_jobs")
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Backups of running and stopped servers.
 
-use super::{failed_with, printed};
+use super::{ABOUT_A_FILE, failed_with, printed};
 use crate::common::database::sound_message_contents;
 use crate::common::publish::Publisher;
-use crate::common::{Options, Server, User};
+use crate::common::{Options, Server, User, of_sqlite_only};
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +25,7 @@ fn files_beginning_with(server: &Server, name: &str) -> Vec<String> {
 
 #[test]
 fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = Server::start(Options::new());
     let conversation = User::new(&server, "u").start_conversation("c");
     let (acknowledged, ended) = (Mutex::new(Vec::new()), AtomicBool::new(false));
@@ -76,6 +77,7 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
 
 #[test]
 fn a_backup_after_a_kill_includes_the_write_ahead_log() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", "hello");
     server.kill();
@@ -89,6 +91,7 @@ fn a_backup_after_a_kill_includes_the_write_ahead_log() {
 
 #[test]
 fn a_failed_backup_reports_why_and_leaves_no_file() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     fs::write(server.file("taken"), "mine").expect("a file");
     fs::create_dir(server.file("directory")).expect("a directory");
@@ -122,6 +125,7 @@ fn a_failed_backup_reports_why_and_leaves_no_file() {
 
 #[test]
 fn a_killed_backup_leaves_no_target_file_and_can_be_repeated() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = Server::start(Options::new());
     User::new(&server, "u").say("default", "hello");
     // A leftover of a process that was killed midway.
@@ -142,6 +146,7 @@ fn a_killed_backup_leaves_no_target_file_and_can_be_repeated() {
 /// A reader of help texts may stop reading.
 #[test]
 fn closed_standard_output_causes_no_panic() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = Server::start(Options::new());
     for arguments in [vec!["--help"], vec!["config", "check"], vec!["backup", "copy.db"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -11,6 +11,9 @@ use crate::common::token::token;
 use crate::common::{Server, Stream};
 use std::process::Output;
 
+/// Why most of these tests do not run on PostgreSQL, which has tools of its own.
+const ABOUT_A_FILE: &str = "`backup`, `restore` and `verify FILE` are for files";
+
 /// The output of a command that must succeed without a message on standard error.
 #[track_caller]
 fn printed(output: &Output) -> String {

@@ -1,9 +1,9 @@
 //! Restores, and their effect on clients that reconnect.
 
-use super::{failed_with, printed, replayed};
+use super::{ABOUT_A_FILE, failed_with, printed, replayed};
 use crate::common::database::sound_message_contents;
 use crate::common::sse::Event;
-use crate::common::{Options, Sandbox, Server, Stream, UNKNOWN_ID, User, eventually};
+use crate::common::{Options, Sandbox, Server, Stream, UNKNOWN_ID, User, database, eventually, of_sqlite_only};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
@@ -24,6 +24,7 @@ fn epoch(stream: &Stream) -> String {
 
 #[test]
 fn after_a_restore_clients_of_lost_events_get_a_gap_and_others_resume() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let first_epoch = epoch(&user.stream());
@@ -103,6 +104,7 @@ fn after_a_restore_clients_of_lost_events_get_a_gap_and_others_resume() {
 
 #[test]
 fn a_backup_is_restored_as_a_new_database() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = Server::start(Options::new().unset("JWT_SECRET_KEY"));
     let login = json!({"email": "user@example.com", "password": "password123"});
     let mut anybody = User::new(&server, "nobody");
@@ -116,9 +118,7 @@ fn a_backup_is_restored_as_a_new_database() {
 
     let mut other = Server::start(Options::new().unset("JWT_SECRET_KEY"));
     other.stop();
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{suffix}", other.database().display()));
-    }
+    database::remove(&other.database());
     let file = server.file("copy.db");
     let file = file.to_str().expect("a path of text");
     let said = printed(&other.run(&["restore", file]));
@@ -133,6 +133,7 @@ fn a_backup_is_restored_as_a_new_database() {
 
 #[test]
 fn a_restore_through_a_symlink_replaces_its_target() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let sandbox = Sandbox::new(Options::new().set("DATABASE_URL", "sqlite:///link.db"));
     symlink("real.db", sandbox.database().with_file_name("link.db")).expect("a link");
     let mut server = sandbox.serve();
@@ -161,6 +162,7 @@ fn a_restore_through_a_symlink_replaces_its_target() {
 
 #[test]
 fn a_restore_onto_a_directory_is_rejected() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = Server::start(Options::new());
     printed(&server.run(&["backup", "copy.db"]));
     fs::create_dir(server.file("directory")).expect("a directory");
@@ -176,6 +178,7 @@ fn a_restore_onto_a_directory_is_rejected() {
 
 #[test]
 fn a_restore_removes_logs_of_the_replaced_database() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", "one");
     printed(&server.run(&["backup", "copy.db"]));
@@ -199,6 +202,7 @@ fn a_restore_removes_logs_of_the_replaced_database() {
 
 #[test]
 fn a_restore_by_root_keeps_the_owner_of_the_directory() {
+    of_sqlite_only!(ABOUT_A_FILE);
     const SERVER: u32 = 65534;
     let sandbox = Sandbox::new(Options::new());
     let directory = sandbox.database().parent().expect("a directory").to_owned();
@@ -256,6 +260,7 @@ fn a_restore_by_root_keeps_the_owner_of_the_directory() {
 
 #[test]
 fn a_command_that_waits_during_a_restore_does_not_write_to_the_replaced_database() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let sandbox = Sandbox::new(Options::new());
     let with_input = |arguments: &[&str]| {
         let mut command = sandbox.command();
@@ -285,6 +290,7 @@ fn a_command_that_waits_during_a_restore_does_not_write_to_the_replaced_database
 
 #[test]
 fn an_invalid_backup_is_rejected_and_the_database_is_unchanged() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", &"hello ".repeat(5000));
     printed(&server.run(&["backup", "copy.db"]));

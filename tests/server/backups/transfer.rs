@@ -4,7 +4,7 @@ use super::{failed_with, printed, replayed};
 use crate::common::publish::Publisher;
 use crate::common::sse::Event;
 use crate::common::user::text;
-use crate::common::{Options, Server, User};
+use crate::common::{Options, Server, User, database, of_sqlite_only};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -16,9 +16,7 @@ use std::thread;
 fn sandbox() -> Server {
     let mut server = Server::start(Options::new().set("RESPONDER", "echo"));
     server.stop();
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{suffix}", server.database().display()));
-    }
+    database::remove(&server.database());
     server
 }
 
@@ -153,6 +151,7 @@ fn exported_password_hashes_work_after_an_import() {
 
 #[test]
 fn an_import_needs_an_empty_database() {
+    of_sqlite_only!("it compares and keeps files; tests/cluster/transfer.rs imports into a server");
     let (mut server, export) = populated_server();
     let said = failed_with(&import(&server, &export), 1);
     assert!(said.contains("stop the server first"), "{said}");
@@ -178,6 +177,7 @@ fn an_import_needs_an_empty_database() {
 
 #[test]
 fn an_invalid_line_is_named_and_nothing_is_imported() {
+    of_sqlite_only!("a server reports ranges of lines, see tests/cluster/transfer.rs");
     let (_server, export) = populated_server();
     let server = sandbox();
     let lines: Vec<&str> = export.lines().collect();

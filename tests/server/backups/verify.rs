@@ -1,8 +1,8 @@
 //! Verification of sound databases, also of running servers, and of damaged ones.
 
-use super::{failed_with, printed};
+use super::{ABOUT_A_FILE, failed_with, printed};
 use crate::common::database::open_externally;
-use crate::common::{Options, Server, User};
+use crate::common::{Options, Server, User, of_sqlite_only};
 use serde_json::json;
 use std::fs;
 
@@ -26,6 +26,7 @@ fn populated_server() -> Server {
 
 #[test]
 fn a_running_server_and_its_backup_pass_verify() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = populated_server();
     let said = printed(&server.run(&["verify"]));
     assert!(said.starts_with("ok: ") && said.contains("users, 2 workspaces, 2 conversations, "), "{said}");
@@ -39,6 +40,7 @@ fn a_running_server_and_its_backup_pass_verify() {
 
 #[test]
 fn verify_names_every_kind_of_damage() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = populated_server();
     let table = [
         ("UPDATE messages SET conversation = 999999", "a row refers to a missing row: messages to conversations"),
@@ -105,6 +107,7 @@ fn verify_names_every_kind_of_damage() {
 /// Every corruption has a result: `ok` if no row uses the bytes, findings, or a one-line error.
 #[test]
 fn verify_reports_corrupt_files_without_a_panic() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let server = populated_server();
     let good = fs::read(server.file("copy.db")).expect("a backup");
     let (mut sound, mut unsound) = (0, 0);

@@ -2,7 +2,7 @@
 
 use super::{PASSWORD, add, run, run_with};
 use crate::common::database::open_externally;
-use crate::common::{Options, Sandbox};
+use crate::common::{Options, Sandbox, of_sqlite_only};
 use std::fs;
 use std::io::pipe;
 use std::process::Stdio;
@@ -104,6 +104,7 @@ fn passwords_are_validated() {
 
 #[test]
 fn an_unusable_database_is_named() {
+    of_sqlite_only!("these are files and their addresses");
     let memory = Sandbox::new(Options::new().set("DATABASE_URL", "sqlite:///:memory:"));
     let missing = Sandbox::new(Options::new());
     let other =

@@ -2,7 +2,7 @@
 
 use crate::common::token::{KEY, now, signed};
 use crate::common::user::text;
-use crate::common::{Client, Connection, Options, Response, Server, User, eventually};
+use crate::common::{Client, Connection, Options, Response, Server, User, eventually, of_sqlite_only};
 use serde_json::json;
 use std::fs;
 
@@ -124,6 +124,7 @@ fn settings_that_need_a_restart_are_named_once() {
 /// A process that waits for the database reloads its settings when it starts to serve.
 #[test]
 fn a_reload_while_waiting_takes_effect_at_start() {
+    of_sqlite_only!("a second process waits for the first one");
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\n"));
     let mut second = server.second();
     eventually("it waits", || server.log().contains("waiting for another process"));

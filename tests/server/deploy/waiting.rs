@@ -3,7 +3,7 @@
 use crate::common::port::free_port;
 use crate::common::server::Sandbox;
 use crate::common::token::token;
-use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
+use crate::common::{Client, Connection, DEADLINE, Options, Server, User, of_sqlite_only};
 use cortex_core::internals::limits::STARTUP_CONNECTIONS_MAX;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_waiting_process_reports_starting_and_keeps_connections() {
+    of_sqlite_only!("a second process waits for the first one");
     let mut server = Server::start(Options::new());
     let port = free_port();
     server.set("PORT", port);
@@ -138,6 +139,7 @@ fn the_command_health_fails_on_a_response_that_is_not_http() {
 
 #[test]
 fn early_connections_get_a_response_when_the_waiting_process_ends() {
+    of_sqlite_only!("a second process waits for the first one");
     let port = free_port();
     let server = Server::start(Options::new());
     let mut second = server.sandbox().command();

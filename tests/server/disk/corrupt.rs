@@ -1,8 +1,9 @@
 //! A damaged database file: the damage is reported, no wrong data is returned, and the program does not crash.
 
+use super::ABOUT_A_FILE;
 use super::shim::with_suffix;
 use crate::common::user::text;
-use crate::common::{Options, Server, User};
+use crate::common::{Options, Server, User, of_sqlite_only};
 use serde_json::json;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,6 +13,7 @@ const PAGE_BYTES: u64 = 4096;
 /// Overwrites each page of the database except the first, one at a time, while the server is down.
 #[test]
 fn a_damaged_page_is_an_error_and_never_a_wrong_response() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let workspace = user.create_workspace("w");

@@ -1,9 +1,10 @@
 //! Files of the database that are removed, moved or replaced while the server runs: nothing is acknowledged into a file
 //! without a name, and what was acknowledged before is kept as far as the other files allow it.
 
+use super::ABOUT_A_FILE;
 use super::faults::say_until_acknowledged;
 use crate::cli::run;
-use crate::common::{Options, Server, User, assert_error, database, eventually};
+use crate::common::{Options, Server, User, assert_error, database, eventually, of_sqlite_only};
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ type Displace = fn(&Server);
 
 #[test]
 fn nothing_is_acknowledged_without_the_log_or_its_index() {
+    of_sqlite_only!(ABOUT_A_FILE);
     const LOG: &str = "its write-ahead log was moved, removed or replaced";
     const INDEX: &str = "its shared memory was moved, removed or replaced";
     let ways: [(&str, Displace, &str); 8] = [
@@ -95,6 +97,7 @@ fn nothing_is_acknowledged_without_the_log_or_its_index() {
 /// The file that was opened keeps its name, and gets other content.
 #[test]
 fn nothing_is_acknowledged_behind_an_overwritten_log() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let ways: [(&str, Displace, &[&str]); 3] = [
         ("an older log", |server| overwrite(server, "-wal"), &["saved", "logged"]),
         ("an empty log", |server| fs::write(beside(server, "-wal"), "").expect("it is writable"), &["saved"]),
@@ -144,6 +147,7 @@ fn overwrite(server: &Server, suffix: &str) {
 /// A command creates a log and an index, and uses what is in the database.
 #[test]
 fn a_command_that_creates_the_log_anew_changes_no_acknowledgement() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     // The process that opened the database before has written all to it.
@@ -167,6 +171,7 @@ fn a_command_that_creates_the_log_anew_changes_no_acknowledgement() {
 
 #[test]
 fn a_log_that_is_moved_back_is_used_again() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
@@ -183,6 +188,7 @@ fn a_log_that_is_moved_back_is_used_again() {
 /// Without a write that could detect it.
 #[test]
 fn an_idle_server_reports_a_removed_log_and_commands_do_not_create_another() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");

@@ -1,8 +1,9 @@
 //! A full or failing disk: nothing is acknowledged without being stored, reads continue, and the server recovers
 //! without a restart.
 
+use super::ABOUT_A_FILE;
 use super::shim::Disk;
-use crate::common::{DEADLINE, Options, Server, User, assert_error, database};
+use crate::common::{DEADLINE, Options, Server, User, assert_error, database, of_sqlite_only};
 use serde_json::json;
 use std::fs;
 use std::thread;
@@ -31,6 +32,7 @@ type Break = fn(&Disk);
 
 #[test]
 fn a_failing_disk_rejects_writes_and_recovers_without_loss() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let ways: [(&str, Break); 6] = [
         ("writes: no space", |disk| disk.fail_writes(libc::ENOSPC, 1000)),
         ("writes: error", |disk| disk.fail_writes(libc::EIO, 1000)),
@@ -68,6 +70,7 @@ fn a_failing_disk_rejects_writes_and_recovers_without_loss() {
 
 #[test]
 fn a_start_on_a_full_disk_serves_reads() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let (disk, mut server) = Disk::with_server(1, Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "kept");
@@ -84,6 +87,7 @@ fn a_start_on_a_full_disk_serves_reads() {
 
 #[test]
 fn a_first_start_on_a_broken_disk_reports_an_error() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let ways: [(&str, Break); 4] = [
         ("read-only", |disk| disk.fail_opens(libc::EROFS)),
         ("no space", |disk| disk.fail_writes(libc::ENOSPC, 1000)),
@@ -107,6 +111,7 @@ fn a_first_start_on_a_broken_disk_reports_an_error() {
 
 #[test]
 fn a_read_only_database_is_rejected_until_it_is_writable() {
+    of_sqlite_only!(ABOUT_A_FILE);
     for errno in [libc::EROFS, libc::EACCES, libc::EPERM] {
         let (disk, mut server) = Disk::with_server(1, Options::new());
         User::new(&server, "u").say("default", "kept");
@@ -125,6 +130,7 @@ fn a_read_only_database_is_rejected_until_it_is_writable() {
 
 #[test]
 fn nothing_is_acknowledged_into_a_removed_file() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");

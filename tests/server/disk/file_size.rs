@@ -1,6 +1,7 @@
 //! A limit on file sizes is handled like a full disk and does not kill the process.
 
-use crate::common::{Options, Server, User, assert_error, database};
+use super::ABOUT_A_FILE;
+use crate::common::{Options, Server, User, assert_error, database, of_sqlite_only};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
@@ -15,6 +16,7 @@ fn limit_files(process: u32, bytes: u64) {
 
 #[test]
 fn a_file_size_limit_does_not_kill_the_server() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     let process = server.process().id();
     let mut user = User::new(&server, "u");
@@ -31,6 +33,7 @@ fn a_file_size_limit_does_not_kill_the_server() {
 
 #[test]
 fn a_file_size_limit_does_not_kill_commands_and_is_reported_for_the_target() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", &"hello ".repeat(20_000));
     for command in [["backup", "copy.db"], ["export", "lines"]] {

@@ -11,3 +11,6 @@ mod faults;
 mod file_size;
 mod power;
 mod shim;
+
+/// Why most of these tests do not run on PostgreSQL.
+const ABOUT_A_FILE: &str = "the disk has the database file";

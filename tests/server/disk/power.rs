@@ -1,8 +1,9 @@
 //! Power cuts under load: acknowledged messages have been synced, also with failing syncs and writes.
 
+use super::ABOUT_A_FILE;
 use super::shim::Disk;
 use crate::common::user::text;
-use crate::common::{Client, Options, Server, User, database, token::token};
+use crate::common::{Client, Options, Server, User, database, of_sqlite_only, token::token};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -152,6 +153,7 @@ fn cut_power_repeatedly(rounds: u32, work: Work, inject: impl Fn(&Disk, u32)) ->
 
 #[test]
 fn acknowledged_messages_survive_power_cuts() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let (ledger, ..) = cut_power_repeatedly(12, SMALL, |_, _| {});
     assert_eq!(ledger.rejected, 0);
     assert!(ledger.acknowledged.len() > 100);
@@ -159,6 +161,7 @@ fn acknowledged_messages_survive_power_cuts() {
 
 #[test]
 fn a_failed_sync_or_write_is_never_acknowledged() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let (ledger, failures, _) = cut_power_repeatedly(16, FAILING, |disk, round| {
         let errno = if round % 2 == 0 { libc::EIO } else { libc::ENOSPC };
         if round % 4 < 2 { disk.fail_syncs(errno, 250) } else { disk.fail_writes(errno, 60) }
@@ -170,6 +173,7 @@ fn a_failed_sync_or_write_is_never_acknowledged() {
 /// With a concurrent reader, SQLite alone would count pages as checkpointed that a failed sync lost.
 #[test]
 fn checkpoints_on_a_failing_disk_lose_nothing() {
+    of_sqlite_only!(ABOUT_A_FILE);
     let (ledger, failures, log) = cut_power_repeatedly(8, LARGE, |disk, round| {
         if round % 2 == 1 {
             disk.fail_carrying_over(libc::EIO, 500);

@@ -2,7 +2,9 @@
 
 use crate::common::database::open_externally;
 use crate::common::token::{KEY, now as seconds_now};
-use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, assert_time};
+use crate::common::{
+    Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, assert_time, of_sqlite_only,
+};
 use cortex_core::internals::limits::HEALTH_TIMEOUT_MILLISECONDS;
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
@@ -49,6 +51,7 @@ fn an_in_memory_database_is_healthy() {
 
 #[test]
 fn an_unwritable_database_is_reported_and_recovers() {
+    of_sqlite_only!("it is another program that locks the file");
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.post("/input", json!({"content": "before"})).expect(200);

@@ -1,8 +1,7 @@
 //! Deleting workspaces with more participants than one transaction notifies.
 
 use super::replay::replay;
-use crate::common::database::open_externally;
-use crate::common::{Options, Server, User, assert_error, eventually};
+use crate::common::{Options, Server, User, assert_error, database, eventually};
 
 /// Participants per conversation, besides the owner.
 const CROWD: usize = 255;
@@ -100,9 +99,8 @@ fn many_joins_and_departures_do_not_slow_down_a_deletion() {
     let seen = replay(&ann, "", 0);
     assert_eq!(seen.len(), 300, "every departure is a tombstone");
     assert!(seen.iter().all(|event| event.kind() == "conversation_left"));
-    let db = open_externally(&server.database());
     let count = "SELECT count(*) FROM state_events WHERE kind = 'conversation_updated'";
-    eventually("the other events are purged", || db.query_row(count, [], |row| row.get::<_, i64>(0)) == Ok(0));
+    eventually("the other events are purged", || database::number(&server.database(), count) == 0);
 }
 
 #[test]
@@ -113,15 +111,15 @@ fn users_who_were_only_named_leave_nothing_but_a_gap() {
     let (workspace, _) = add_crowd(&mut owner);
     let start = owner.stream().established.number();
     owner.delete(&format!("/config/workspace/{workspace}")).expect(200);
-    let db = open_externally(&server.database());
-    let count = || db.query_row("SELECT count(*) FROM users WHERE oid LIKE 'participant-%'", [], |row| row.get(0));
+    let path = server.database();
+    let count = || database::number(&path, "SELECT count(*) FROM users WHERE oid LIKE 'participant-%'");
     eventually("all participants are notified", || {
-        db.query_row("SELECT count(*) FROM workspace_deletions", [], |row| row.get(0)) == Ok(0_i64)
+        database::number(&path, "SELECT count(*) FROM workspace_deletions") == 0
     });
     // Later events push the notifications out of the journal.
     owner.create_workspace("a");
     owner.create_workspace("b");
-    eventually("the users are removed", || count() == Ok(0_i64));
+    eventually("the users are removed", || count() == 0);
     let participant = User::new(&server, &participant(3));
     let first = |user: &User, after: u64| {
         let mut stream = user.stream_with(&format!("last_event_id={after}"));
@@ -135,5 +133,5 @@ fn users_who_were_only_named_leave_nothing_but_a_gap() {
     let mut stream = participant.stream();
     owner.say(&conversation, "hello");
     assert_eq!(stream.next_of("input").content(), "hello");
-    assert_eq!(count(), Ok(1));
+    assert_eq!(count(), 1);
 }
