@@ -99,6 +99,9 @@ pub fn read_head(input: &[u8], head_max: usize) -> Reading {
         return Reading::Bad(faults);
     }
     match meaning(&lines, at) {
+        Some(head) if head.fields.iter().any(|(name, value)| is_unknown_expectation(name, value)) => {
+            Reading::Bad(vec![417])
+        }
         Some(head) => Reading::Good(head),
         None => Reading::Bad(vec![400]),
     }
@@ -210,10 +213,6 @@ fn meaning(lines: &[&[u8]], len: usize) -> Option<Head> {
         ([], [one]) if is_11 && one.eq_ignore_ascii_case(b"chunked") => Body::Chunked,
         _ => return None,
     };
-    let expectations = values("expect");
-    if expectations.iter().any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
-        return None;
-    }
     let options: Vec<String> = values("connection")
         .iter()
         .flat_map(|value| value.split(|byte| *byte == b','))
@@ -228,10 +227,14 @@ fn meaning(lines: &[&[u8]], len: usize) -> Option<Head> {
         host: authority.unwrap_or(host),
         body,
         keep_alive: !has("close") && (is_11 || has("keep-alive")),
-        expect_continue: !expectations.is_empty() && is_11 && !matches!(body, Body::None | Body::Length(0)),
+        expect_continue: !values("expect").is_empty() && is_11 && !matches!(body, Body::None | Body::Length(0)),
         len,
         fields,
     })
+}
+
+fn is_unknown_expectation(name: &str, value: &[u8]) -> bool {
+    name.eq_ignore_ascii_case("expect") && !value.eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Authority, path and query of a target (RFC 9112 §3.2); `None` for an invalid target.

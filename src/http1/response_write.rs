@@ -104,7 +104,7 @@ fn write_status_line(out: &mut Vec<u8>, status: u16) {
 }
 
 /// The final statuses that this server sends, ascending, with their reason phrases (RFC 9110 §15).
-pub(crate) const STATUSES: [(u16, &str); 21] = [
+pub(crate) const STATUSES: [(u16, &str); 22] = [
     (200, "OK"),
     (202, "Accepted"),
     (204, "No Content"),
@@ -119,6 +119,7 @@ pub(crate) const STATUSES: [(u16, &str); 21] = [
     (413, "Content Too Large"),
     (414, "URI Too Long"),
     (415, "Unsupported Media Type"),
+    (417, "Expectation Failed"),
     (422, "Unprocessable Content"),
     (429, "Too Many Requests"),
     (431, "Request Header Fields Too Large"),

@@ -289,7 +289,7 @@ fn text(random: &mut Random, chars_max: u64) -> String {
 fn check_response(shared: &Shared, response: &Response, method: &str, asked: &dyn Fn() -> String) {
     shared.requests.fetch_add(1, Relaxed);
     *shared.statuses.lock().expect("no panic").entry(response.status).or_default() += 1;
-    let allowed = [200, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 422, 429, 431, 503];
+    let allowed = [200, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 422, 429, 431, 503];
     assert!(allowed.contains(&response.status), "{} to {}", response.shown(), asked());
     if response.status >= 400 && method != "HEAD" {
         let body = response.json();

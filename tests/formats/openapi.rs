@@ -141,7 +141,7 @@ fn described_bodies_and_keys_match_the_parsers() {
         assert_eq!(responses.contains("415"), !expected.is_empty(), "415 of {path}");
         assert!(expected.is_empty() || responses.contains("422"), "422 of {path}");
         let success = operation.success_status().to_string();
-        for status in [&*success, "400", "408", "413", "414", "431"] {
+        for status in [&*success, "400", "408", "413", "414", "417", "431"] {
             assert!(responses.contains(status), "{status} of {path}");
         }
         let takes_key = parameters(&document, path, &described).iter().any(|one| one["name"] == "Idempotency-Key");
@@ -227,7 +227,7 @@ fn the_described_error_codes_are_exactly_those_of_the_program() {
 
 /// The codes in the source: the first string after each call that creates an error, and those of invalid heads.
 fn codes_in_the_source() -> BTreeSet<String> {
-    let mut codes = set(["bad_request", "uri_too_long", "headers_too_large"]);
+    let mut codes = set(["bad_request", "uri_too_long", "expectation_failed", "headers_too_large"]);
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder can be read") {

@@ -101,6 +101,7 @@ fn check_error(response: &mut Response, method: &str) {
         405 => "method_not_allowed",
         413 => "payload_too_large",
         414 => "uri_too_long",
+        417 => "expectation_failed",
         431 => "headers_too_large",
         other => panic!("no case asks for {other}: {}", response.shown()),
     };

@@ -93,7 +93,7 @@ label_values! {
 }
 
 /// Why requests were rejected: the values of the label `reason`. Any other reason counts as the last one.
-pub(crate) const REJECTION_REASONS: [&str; 27] = [
+pub(crate) const REJECTION_REASONS: [&str; 28] = [
     "bad_request",
     "host_not_served",
     "unauthorized",
@@ -106,6 +106,7 @@ pub(crate) const REJECTION_REASONS: [&str; 27] = [
     "uri_too_long",
     "headers_too_large",
     "unsupported_media_type",
+    "expectation_failed",
     "validation_error",
     "idempotency_key_reused",
     "rate_limited",

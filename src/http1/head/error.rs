@@ -54,6 +54,7 @@ impl HeadError {
     pub fn status(self) -> u16 {
         match self {
             HeadError::TargetTooLong => 414,
+            HeadError::Expectation => 417,
             HeadError::TooManyFields | HeadError::TooLarge => 431,
             _ => 400,
         }
@@ -63,6 +64,7 @@ impl HeadError {
     pub fn code(self) -> &'static str {
         match self.status() {
             414 => "uri_too_long",
+            417 => "expectation_failed",
             431 => "headers_too_large",
             _ => "bad_request",
         }

@@ -42,6 +42,7 @@ fn every_error_has_a_status_a_code_and_a_message() {
     let table = [
         (HeadError::RequestLine, 400, "bad_request"),
         (HeadError::LengthAndCoding, 400, "bad_request"),
+        (HeadError::Expectation, 417, "expectation_failed"),
         (HeadError::TargetTooLong, 414, "uri_too_long"),
         (HeadError::TooManyFields, 431, "headers_too_large"),
         (HeadError::TooLarge, 431, "headers_too_large"),

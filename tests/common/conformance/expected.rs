@@ -105,6 +105,7 @@ fn routed(method: &str, path: &str) -> u16 {
 fn status_of_head(error: &str) -> u16 {
     match error {
         "TargetTooLong" => 414,
+        "Expectation" => 417,
         "TooLarge" | "TooManyFields" => 431,
         _ => 400,
     }

@@ -115,7 +115,7 @@ fn check_responses(said: &[u8], name: &str) -> usize {
         };
         let (Some((_, server)), Some((_, proxy))) = (field("X-Request-Id"), field("X-Proxy-Id")) else { continue };
         // An invalid head has no id to return.
-        let is_unread = ["400 ", "414 ", "431 "].iter().any(|status| head.starts_with(status));
+        let is_unread = ["400 ", "414 ", "417 ", "431 "].iter().any(|status| head.starts_with(status));
         assert!(server == proxy || is_unread, "{name}: the response of another request: {head}");
         count += 1;
     }
