@@ -324,8 +324,7 @@ pub fn read_chunks(input: &[u8], content_max: u64) -> Chunks {
             return Chunks::Bad(content, 400);
         }
         let line = &rest[..rest.iter().position(|byte| *byte == b'\r').unwrap_or(rest.len())];
-        let extension_is_good =
-            line.get(digits).is_none_or(|byte| *byte == b';') && line[digits..].iter().all(|byte| is_field_byte(*byte));
+        let extension_is_good = are_extensions(&line[digits..], line.len() == rest.len());
         // An incomplete line is invalid already if no continuation makes it valid.
         if !extension_is_good || line.len() > CHUNK_LINE_MAX || (digits == 0 && !rest.is_empty()) {
             return Chunks::Bad(content, 400);
@@ -360,6 +359,56 @@ pub fn read_chunks(input: &[u8], content_max: u64) -> Chunks {
         Ok(None) => Chunks::Unfinished(content),
         Err(status) => Chunks::Bad(content, status),
     }
+}
+
+/// Whether the rest of a chunk line has extensions alone (RFC 9112 §7.1.1), or can be continued so if it is cut.
+fn are_extensions(text: &[u8], is_cut: bool) -> bool {
+    let mut rest = text;
+    while let Some(first) = rest.first() {
+        let name = without_blanks(&rest[1..]);
+        let name_len = name.iter().take_while(|byte| is_tchar(**byte)).count();
+        if *first != b';' || name_len == 0 {
+            return *first == b';' && is_cut && name.is_empty();
+        }
+        rest = &name[name_len..];
+        if let [b'=', value @ ..] = without_blanks(rest) {
+            let value = without_blanks(value);
+            let value_len = match value {
+                [b'"', quoted @ ..] => match quoted_len(quoted) {
+                    Some(len) => 1 + len,
+                    None => return is_cut && quoted.iter().all(|byte| is_field_byte(*byte)),
+                },
+                _ => value.iter().take_while(|byte| is_tchar(**byte)).count(),
+            };
+            if value_len == 0 {
+                return is_cut && value.is_empty();
+            }
+            if !value[..value_len].iter().all(|byte| is_field_byte(*byte)) {
+                return false;
+            }
+            rest = &value[value_len..];
+        }
+        // Blanks are only allowed before a delimiter.
+        let next = without_blanks(rest);
+        if next.is_empty() && !rest.is_empty() {
+            return is_cut;
+        }
+        rest = next;
+    }
+    true
+}
+
+/// Length of a quoted string without its first quote and with its last; `None` if it has no end.
+fn quoted_len(quoted: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while *quoted.get(at)? != b'"' {
+        at += if quoted[at] == b'\\' { 2 } else { 1 };
+    }
+    Some(at + 1)
+}
+
+fn without_blanks(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| matches!(**byte, b' ' | b'\t')).count()..]
 }
 
 /// Length of the trailer section with its last line; `None` if it is incomplete.

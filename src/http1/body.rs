@@ -29,16 +29,28 @@ pub struct BodyReader {
 enum BodyState {
     /// Content of a known length. Next: Done.
     Content,
-    /// Digits of a chunk's size. Next: SizeBlanks, Extension, SizeLf.
+    /// Digits of a chunk's size. Next: SizeBlanks, NameStart, SizeLf.
     Size,
-    /// Blanks after a chunk's size, in a response. Next: Extension, SizeLf.
+    /// Blanks after a chunk's size, in a response. Next: NameStart, SizeLf.
     SizeBlanks,
-    /// Chunk extensions, of which only the quotes are parsed. Next: Quoted, SizeLf.
-    Extension,
-    /// A quoted string in an extension. Next: QuotedPair, Extension.
+    /// The beginning of an extension's name, with blanks before it. Next: Name.
+    NameStart,
+    /// An extension's name. Next: NameBlanks, ValueStart, NameStart, SizeLf.
+    Name,
+    /// Blanks after an extension's name. Next: ValueStart, NameStart.
+    NameBlanks,
+    /// The beginning of an extension's value, with blanks before it. Next: Value, Quoted.
+    ValueStart,
+    /// A value that is a token. Next: ValueBlanks, NameStart, SizeLf.
+    Value,
+    /// A value that is a quoted string. Next: QuotedPair, QuotedEnd.
     Quoted,
     /// The byte after a `\` in a quoted string. Next: Quoted.
     QuotedPair,
+    /// The byte after a quoted string. Next: ValueBlanks, NameStart, SizeLf.
+    QuotedEnd,
+    /// Blanks after an extension's value. Next: NameStart.
+    ValueBlanks,
     /// The LF of a chunk line. Next: ChunkContent; TrailerStart after the last chunk.
     SizeLf,
     /// A chunk's content. Next: ContentCr.
@@ -78,8 +90,7 @@ pub enum BodyError {
     /// A chunk size is not 1 to 16 hexadecimal digits, followed immediately by CR LF or `;`. In a response, blanks may come in
     /// between.
     ChunkSize,
-    /// A chunk line exceeds `CHUNK_LINE_BYTES_MAX`, has a control character or an unterminated quoted string, or does not end
-    /// in CR LF.
+    /// A chunk line exceeds `CHUNK_LINE_BYTES_MAX`, has an invalid extension, or does not end in CR LF.
     ChunkLine,
     /// CR LF does not follow a chunk's content.
     ChunkEnd,
@@ -113,7 +124,7 @@ impl BodyError {
         match self {
             BodyError::TooLarge => "The request body is too large",
             BodyError::ChunkSize => "A chunk size must be 1 to 16 hexadecimal digits",
-            BodyError::ChunkLine => "A chunk line must be short, end in CR LF and not have control characters",
+            BodyError::ChunkLine => "A chunk line must be short, end in CR LF and have only valid extensions",
             BodyError::ChunkEnd => "A chunk must have the declared length and be followed by CR LF",
             BodyError::Trailer => {
                 "A trailer line must be a name followed immediately by a colon, and a value on the same line"
@@ -181,8 +192,15 @@ impl BodyReader {
         match self.state {
             BodyState::Size => self.step_size(byte),
             BodyState::SizeBlanks => self.step_size_blanks(byte),
-            BodyState::Extension if byte == b'\r' => Ok(BodyState::SizeLf),
-            BodyState::Extension | BodyState::Quoted | BodyState::QuotedPair => self.step_extension(byte),
+            BodyState::NameStart
+            | BodyState::Name
+            | BodyState::NameBlanks
+            | BodyState::ValueStart
+            | BodyState::Value
+            | BodyState::Quoted
+            | BodyState::QuotedPair
+            | BodyState::QuotedEnd
+            | BodyState::ValueBlanks => self.step_extension(byte),
             BodyState::SizeLf if byte == b'\n' => self.begin_chunk(),
             BodyState::SizeLf => Err(BodyError::ChunkLine),
             BodyState::ContentCr if byte == b'\r' => Ok(BodyState::ContentLf),
@@ -209,7 +227,7 @@ impl BodyReader {
             b'\r' if self.section_bytes > 0 => return Ok(BodyState::SizeLf),
             b';' if self.section_bytes > 0 => {
                 self.section_bytes += 1;
-                return Ok(BodyState::Extension);
+                return Ok(BodyState::NameStart);
             }
             b' ' | b'\t' if self.section_bytes > 0 && self.allows_blanks => return self.step_size_blanks(byte),
             _ => return Err(BodyError::ChunkSize),
@@ -228,24 +246,37 @@ impl BodyReader {
             _ if self.section_bytes > CHUNK_LINE_BYTES_MAX => Err(BodyError::ChunkLine),
             b' ' | b'\t' => Ok(BodyState::SizeBlanks),
             b'\r' => Ok(BodyState::SizeLf),
-            b';' => Ok(BodyState::Extension),
+            b';' => Ok(BodyState::NameStart),
             _ => Err(BodyError::ChunkSize),
         }
     }
 
-    /// RFC 9112 §7.1.1. An unterminated quoted string is rejected: some implementations continue it after the line.
+    /// RFC 9112 §7.1.1. Anything else is rejected, because implementations disagree about where such a line ends.
     fn step_extension(&mut self, byte: u8) -> Result<BodyState, BodyError> {
+        use BodyState::{
+            Name, NameBlanks, NameStart, Quoted, QuotedEnd, QuotedPair, SizeLf, Value, ValueBlanks, ValueStart,
+        };
+        if byte == b'\r' && matches!(self.state, Name | Value | QuotedEnd) {
+            return Ok(SizeLf);
+        }
         self.section_bytes += 1;
-        if self.section_bytes > CHUNK_LINE_BYTES_MAX || !is_value_byte(byte) {
+        if self.section_bytes > CHUNK_LINE_BYTES_MAX {
             return Err(BodyError::ChunkLine);
         }
-        Ok(match (self.state, byte) {
-            (BodyState::Extension, b'"') => BodyState::Quoted,
-            (BodyState::Quoted, b'"') => BodyState::Extension,
-            (BodyState::Quoted, b'\\') => BodyState::QuotedPair,
-            (BodyState::QuotedPair, _) => BodyState::Quoted,
-            (state, _) => state,
-        })
+        match (self.state, byte) {
+            (NameStart | ValueStart, b' ' | b'\t') => Ok(self.state),
+            (NameStart | Name, byte) if is_token_byte(byte) => Ok(Name),
+            (Name | NameBlanks, b' ' | b'\t') => Ok(NameBlanks),
+            (Name | NameBlanks, b'=') => Ok(ValueStart),
+            (ValueStart, b'"') => Ok(Quoted),
+            (ValueStart | Value, byte) if is_token_byte(byte) => Ok(Value),
+            (Value | QuotedEnd | ValueBlanks, b' ' | b'\t') => Ok(ValueBlanks),
+            (Name | NameBlanks | Value | QuotedEnd | ValueBlanks, b';') => Ok(NameStart),
+            (Quoted, b'"') => Ok(QuotedEnd),
+            (Quoted, b'\\') => Ok(QuotedPair),
+            (Quoted | QuotedPair, byte) if is_value_byte(byte) => Ok(Quoted),
+            _ => Err(BodyError::ChunkLine),
+        }
     }
 
     fn begin_chunk(&mut self) -> Result<BodyState, BodyError> {
