@@ -196,7 +196,12 @@ fn reject_incomplete(window: &[u8], limits: &HeadLimits) -> Result<(), HeadError
         return Err(HeadError::LineEnd);
     }
     outcome?;
-    if is_full { Err(HeadError::TooLarge) } else { Ok(()) }
+    match request.method {
+        _ if !is_full => Ok(()),
+        // No method is as long as a head.
+        None => Err(HeadError::RequestLine),
+        Some(_) => Err(HeadError::TooLarge),
+    }
 }
 
 /// `from_target` is the rest of the head, from the target on.
