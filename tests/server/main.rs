@@ -31,6 +31,7 @@ mod memory;
 mod openai;
 mod openapi;
 mod ops;
+mod public_suites;
 mod rates;
 mod recovery;
 mod retention;
