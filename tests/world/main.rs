@@ -9,6 +9,7 @@ mod common;
 mod clients;
 mod console;
 mod contract;
+mod event_source;
 mod examples;
 mod memory;
 mod models;

@@ -53,6 +53,12 @@ impl Follower {
         Follower { lines, process: None, messages: Vec::new(), has_ended: false, gave_up: 0 }
     }
 
+    /// The next line of a page, within this time. `None` when it has ended.
+    #[track_caller]
+    pub fn next_within(&mut self, timeout: Duration) -> Option<Value> {
+        self.next(Instant::now() + timeout, "the next line")
+    }
+
     /// The next event. `None` when the client has ended.
     #[track_caller]
     fn next(&mut self, end: Instant, awaited: &str) -> Option<Value> {

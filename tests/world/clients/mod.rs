@@ -3,7 +3,7 @@
 //! other's tokens, and origins and hosts are matched as Starlette's middleware does it.
 
 pub mod browser;
-mod cutter;
+pub mod cutter;
 mod docs;
 mod faults;
 pub mod follower;

@@ -20,8 +20,8 @@ window.onunhandledrejection = (event) => print({ client: null, error: String(eve
 
 // The native EventSource reports when it gives up for good.
 window.EventSource = class extends EventSource {
-  constructor(url) {
-    super(url);
+  constructor(url, options) {
+    super(url, options);
     this.addEventListener("error", () => {
       if (this.readyState === EventSource.CLOSED) print({ client: clientAt(url), gave_up: true });
     });
