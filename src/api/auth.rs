@@ -184,8 +184,8 @@ fn token_response(context: &Context, claims: Claims, now: WallTime) -> Result<Re
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0) as u64;
     let profile = UserProfile {
         id: claims.user,
-        name: claims.name.unwrap_or_default().into(),
-        email: claims.email.unwrap_or_default().into(),
+        name: claims.name.unwrap_or_default(),
+        email: claims.email.unwrap_or_default(),
     };
     Ok(Response::json(wire::token::token(&token, expires_in, &profile)))
 }

@@ -1,6 +1,6 @@
 //! Shared by the whole-server tests: the real program as a child process, a strict HTTP client, an event stream reader,
 //! tokens, and short names for frequent calls.
-#![allow(dead_code, unused_imports, reason = "every test program uses its own part of this")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "every test program uses its own part of this")]
 
 pub mod conformance;
 pub mod database;
