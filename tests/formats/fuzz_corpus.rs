@@ -48,6 +48,22 @@ fn every_committed_input_passes() {
     assert!(failed.is_empty(), "these inputs fail: {}", failed.join(", "));
 }
 
+/// All extensions of at most five of these signs, whole and cut, against the reference parser.
+#[test]
+fn short_chunk_extensions_are_parsed_as_by_the_reference() {
+    const SIGNS: &[u8] = b";a=\"\\ [";
+    // Chunked, without a limit.
+    const CHOICES: &[u8] = &[2, 0, 0, 0, 0];
+    for length in 0..=5 {
+        for number in 0..SIGNS.len().pow(length) {
+            let sign = |at| SIGNS[number / SIGNS.len().pow(at) % SIGNS.len()];
+            let line = [CHOICES, b"1;", &(0..length).map(sign).collect::<Vec<u8>>()].concat();
+            targets::http1_body::run(&line);
+            targets::http1_body::run(&[&line, &b"\r\nx\r\n0\r\n\r\n"[..]].concat());
+        }
+    }
+}
+
 #[test]
 fn the_corpus_of_each_target_is_small_and_not_empty() {
     for (target, _) in targets::TARGETS {
