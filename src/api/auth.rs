@@ -182,11 +182,8 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: WallTime) -> Claims {
 fn token_response(context: &Context, claims: Claims, now: WallTime) -> Result<Response, ApiError> {
     let token = context.keys.sign(&claims).ok_or_else(ApiError::token_ended)?;
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0) as u64;
-    let profile = UserProfile {
-        id: claims.user,
-        name: claims.name.unwrap_or_default(),
-        email: claims.email.unwrap_or_default(),
-    };
+    let profile =
+        UserProfile { id: claims.user, name: claims.name.unwrap_or_default(), email: claims.email.unwrap_or_default() };
     Ok(Response::json(wire::token::token(&token, expires_in, &profile)))
 }
 

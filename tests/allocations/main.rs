@@ -21,7 +21,7 @@ use std::{env, fs, process, thread};
 /// Requests before the count begins: caches are filled, and buffers have grown.
 const WARM_UP: usize = 300;
 const REQUESTS: usize = 1000;
-/// Of a thousand requests, checkpoints and the housekeeping of threads may allocate this much in all.
+/// What checkpoints and the maintenance of the store may allocate meanwhile.
 const OTHERS_MAX: u64 = REQUESTS as u64 / 2;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
