@@ -149,6 +149,11 @@ pub mod sse {
     pub use crate::sse::{BlockFields, write_block};
 }
 
+/// Functions of `store`.
+pub mod store {
+    pub use crate::store::{backup, verify};
+}
+
 /// Functions of `base::time`.
 pub mod time {
     pub use crate::base::time::SECOND;

@@ -118,7 +118,7 @@ impl OpenError {
 /// Why an operation on a whole database failed: backup, restore, export, import or verification. Its message is one
 /// line.
 #[derive(Debug)]
-pub(crate) enum DataError {
+pub enum DataError {
     /// A database cannot be opened or used.
     Open(OpenError),
     /// A file with the name of the new file exists.

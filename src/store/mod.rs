@@ -37,7 +37,7 @@ pub(crate) use admin::account_rows::Account;
 pub use admin::account_rows::UserSelector;
 pub use admin::accounts::{Admin, NewUser};
 pub(crate) use admin::admin_error::AdminError;
-pub(crate) use admin::verify::verify;
+pub use admin::verify::verify;
 pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
 pub(crate) use error::{DataError, OpenError};
 pub(crate) use progress::Progress;
@@ -45,7 +45,7 @@ pub use read::pending_query::{PendingQuery, QueryStep};
 pub use read::reader::Reader;
 #[cfg(feature = "cluster")]
 pub(crate) use read::slice::SliceError;
-pub(crate) use sqlite::backup::backup;
+pub use sqlite::backup::backup;
 pub(crate) use sqlite::connection::limit_memory;
 pub(crate) use sqlite::files::paths::resolve_symlinks;
 pub(crate) use sqlite::restore::restore;

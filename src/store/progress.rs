@@ -2,7 +2,7 @@
 
 /// The progress of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// Completed work, in the unit of `of`.
     pub done: u64,
     /// Total work, if it is known.

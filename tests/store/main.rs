@@ -6,6 +6,7 @@ mod batches;
 mod clock_jumps;
 mod common;
 mod conversations;
+mod disk;
 mod idempotency;
 mod journal;
 mod numbers;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VerifyReport {
+pub struct VerifyReport {
     /// The path of the database, or the address of its server.
     pub path: PathBuf,
     /// The defects, one line each.
@@ -37,7 +37,7 @@ const COUNTED: [(&str, &str); 5] = [
 ///
 /// # Errors
 /// Fails if the database cannot be opened. A defect is a finding, not an error.
-pub(crate) fn verify(database: &Database, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
+pub fn verify(database: &Database, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
     let Snapshot { db, path, .. } = Snapshot::begin(database)?;
     let mut findings = if db.is_server() { Vec::new() } else { damage::damage(db.sqlite(), IntegrityCheck::Whole) };
     findings.extend(integrity::rows(&db, |done, checks| progress(Progress { done, of: Some(checks) })));

@@ -20,7 +20,7 @@ use std::path::Path;
 
 /// The result of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BackupReport {
+pub struct BackupReport {
     /// Size of the file, in bytes.
     pub bytes: u64,
     /// The newest event number in it.
@@ -32,7 +32,7 @@ pub(crate) struct BackupReport {
 ///
 /// # Errors
 /// Fails if `target` exists or cannot be written, or if the source cannot be read or is damaged.
-pub(crate) fn backup(source: &Path, target: &Path, progress: ProgressReport<'_>) -> Result<BackupReport, DataError> {
+pub fn backup(source: &Path, target: &Path, progress: ProgressReport<'_>) -> Result<BackupReport, DataError> {
     reject_existing(target)?;
     let (db, _) = connection::open_reading(source)?;
     let file = AtomicFile::create(target)?;

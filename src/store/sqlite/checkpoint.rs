@@ -60,6 +60,11 @@ impl WriteAheadLog {
         })
     }
 
+    /// Runs checkpoints from this length on, in frames. For tests, whose logs are short.
+    pub(crate) fn checkpoint_after(&mut self, frames: u32) {
+        (self.checkpoint_frames, self.next_at) = (frames, frames);
+    }
+
     /// Runs a checkpoint if the log is long. No transaction may be open. An error is logged, and poisons the log if it is a
     /// failed sync.
     pub(crate) fn shorten(&mut self, db: &Connection) {

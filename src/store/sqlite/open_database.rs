@@ -93,6 +93,11 @@ impl OpenDatabase {
         displaced
     }
 
+    /// Runs checkpoints from this length of the log on, in frames. For tests.
+    pub(crate) fn checkpoint_after(&mut self, frames: u32) {
+        self.log.checkpoint_after(frames);
+    }
+
     /// Whether the database could not be synced, so that no transaction begins any more.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.log.is_poisoned()

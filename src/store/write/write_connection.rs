@@ -204,6 +204,15 @@ impl WriteConnection {
         self.fault
     }
 
+    /// Runs checkpoints of a file from this length of the log on, in frames. For tests.
+    pub(crate) fn checkpoint_after(&mut self, frames: u32) {
+        match &mut self.engine {
+            WriteEngine::Sqlite(files) => files.checkpoint_after(frames),
+            #[cfg(feature = "cluster")]
+            WriteEngine::Postgres(..) => {}
+        }
+    }
+
     /// Whether the database could not be synced, so that no transaction begins any more.
     pub(crate) fn is_poisoned(&self) -> bool {
         match &self.engine {

@@ -473,6 +473,12 @@ impl Writer {
         self.connection.db.sqlite_mut()
     }
 
+    /// Runs checkpoints from this length of the log on, in frames, for tests whose logs are short.
+    #[doc(hidden)]
+    pub fn checkpoint_after(&mut self, frames: u32) {
+        self.connection.checkpoint_after(frames);
+    }
+
     /// Takes what other processes have written for known: the cache, and the head of the journal unless `reads_head`, stay as they
     /// are. For tests that plant this mistake.
     #[doc(hidden)]
