@@ -3,7 +3,7 @@
 /// A struct of counters.
 macro_rules! counters {
     ($type:ident { $($name:ident,)* }) => {
-        #[derive(Debug, Clone, Default)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct $type {
             $(pub $name: u64,)*
         }

@@ -2,8 +2,8 @@
 //! which a seed determines everything. See `docs/architecture.md`.
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs
-//! one with a trace of its steps. With the feature `cluster`, `CORTEX_TEST_ENGINE=postgres` runs them on a database
-//! server. `answers` and `credentials` are two smaller simulations with the same SQL: of the scheduler of answers, and of
+//! one with a trace of its steps; `SIM_TWICE=1` runs each twice, and compares the traces. With the feature `cluster`,
+//! `CORTEX_TEST_ENGINE=postgres` runs them on a database server. `answers` and `credentials` are two smaller simulations with the same SQL: of the scheduler of answers, and of
 //! tokens and tickets. `passing` is one of answers that are passed on, which need no SQL.
 
 #[macro_use]
@@ -28,6 +28,7 @@ mod planted;
 mod schedule;
 mod session;
 mod sockets;
+mod trace;
 mod transcript;
 mod world;
 
@@ -46,6 +47,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
+use trace::{Trace, run_seed};
 use world::World;
 
 /// With the feature, seeds have up to three instances and take longer, and the default build runs more of them.
@@ -56,19 +58,21 @@ const SEEDS_ON_SERVER: u64 = 40;
 #[cfg(feature = "cluster")]
 const SEEDS_TO_FIND: u64 = 500;
 const THREADS: usize = 2;
+/// The first seeds, which run twice.
+const SEEDS_TWICE: u64 = 12;
 /// Maximum duration of a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The result of a run: its coverage and digest, or its failure.
-type Outcome = Result<(Coverage, u64), String>;
+/// The result of a run: its coverage, digest and trace, or its failure.
+type Outcome = Result<((Coverage, u64), Trace), String>;
 
 /// Runs one seed; a failure includes the step.
-fn run(seed: u64, planted: Planted, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
+fn run(seed: u64, planted: Planted, step: &Arc<AtomicU64>, trace: Trace) -> Outcome {
     step.store(0, Relaxed);
     let outcome = caught(seed, |directory| {
         let mut world = World::new(seed, planted, Arc::clone(step), trace, directory);
         world.run();
-        (std::mem::take(&mut world.coverage), world.digest)
+        ((std::mem::take(&mut world.coverage), world.digest), std::mem::take(&mut world.trace))
     });
     outcome.map_err(|said| format!("SIM_SEED={seed} fails at step {}: {said}", step.load(Relaxed)))
 }
@@ -121,10 +125,15 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
+/// Whether a seed runs twice, to show that it determines the run.
+fn is_twice(seed: u64) -> bool {
+    seed <= SEEDS_TWICE || variable("SIM_TWICE") == Some(1)
+}
+
 #[test]
 fn simulated_runs_lose_nothing() {
     if let Some(seed) = variable("SIM_SEED") {
-        if let Err(failure) = run(seed, Planted::Nothing, &Arc::default(), true) {
+        if let Err(failure) = run(seed, Planted::Nothing, &Arc::default(), Trace::Shown) {
             panic!("{failure}");
         }
         return;
@@ -146,7 +155,7 @@ fn simulated_runs_lose_nothing() {
                         break;
                     }
                     seed_now.store(seed, Relaxed);
-                    match run(seed, Planted::Nothing, &step, false) {
+                    match run_seed(is_twice(seed), |trace| run(seed, Planted::Nothing, &step, trace)) {
                         Ok((coverage, _)) => total.lock().expect("no panic holds it").add(&coverage),
                         Err(failure) => {
                             failed.store(true, Relaxed);
@@ -219,17 +228,8 @@ fn planted_mistakes_of_instances_are_found() {
     }
     for planted in Planted::ALL {
         let step = Arc::default();
-        let found = (1..=SEEDS_TO_FIND).find_map(|seed| run(seed, planted, &step, false).err());
+        let found = (1..=SEEDS_TO_FIND).find_map(|seed| run(seed, planted, &step, Trace::Dropped).err());
         let failure = found.unwrap_or_else(|| panic!("{planted:?} is not found"));
         println!("{planted:?} is found: {failure}");
-    }
-}
-
-#[test]
-fn a_seed_determines_a_run() {
-    for seed in 1..=8 {
-        let run =
-            || run(seed, Planted::Nothing, &Arc::default(), false).unwrap_or_else(|failure| panic!("{failure}")).1;
-        assert_eq!(run(), run(), "SIM_SEED={seed} has two different runs");
     }
 }

@@ -16,6 +16,7 @@ use crate::live_answers::{ReceivedAnswers, SimAnswer};
 use crate::model::Model;
 use crate::planted::Planted;
 use crate::session::{Doing, Moment};
+use crate::trace::Trace;
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
     Claims, Command, CommitShare, Committed, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys,
@@ -135,7 +136,7 @@ pub struct World {
     pub random: Random,
     pub now: Now,
     pub step: Arc<AtomicU64>,
-    pub trace: bool,
+    pub trace: Trace,
     /// Whether faults are disabled.
     pub calm: bool,
     /// A hash of all steps, to compare two runs of a seed.
@@ -168,15 +169,16 @@ pub struct World {
 
 macro_rules! trace {
     ($world:expr, $($text:tt)*) => {
-        if $world.trace {
-            eprintln!("{:>5} {}", $world.step.load(std::sync::atomic::Ordering::Relaxed), format_args!($($text)*));
+        if $world.trace.is_wanted() {
+            let step = $world.step.load(std::sync::atomic::Ordering::Relaxed);
+            $world.trace.line(format_args!("{step:>5} {}", format_args!($($text)*)));
         }
     };
 }
 pub(crate) use trace;
 
 impl World {
-    pub fn new(seed: u64, planted: Planted, step: Arc<AtomicU64>, trace: bool, directory: PathBuf) -> World {
+    pub fn new(seed: u64, planted: Planted, step: Arc<AtomicU64>, trace: Trace, directory: PathBuf) -> World {
         let mut random = Random::new(seed);
         // Only with the feature can an instance follow others.
         let instances = if cfg!(feature = "cluster") { 1 + random.below(3) as usize } else { 1 };

@@ -7,7 +7,8 @@ mod server;
 mod world;
 
 use crate::database::is_on_server;
-use crate::{caught, variable};
+use crate::trace::{Trace, run_seed};
+use crate::{caught, is_twice, variable};
 use planted::Planted;
 use world::{AnswerWorld, Counts};
 
@@ -18,18 +19,18 @@ const SEEDS_ON_SERVER: u64 = 40;
 const SEEDS_TO_FIND: u64 = 300;
 
 /// Runs one seed; returns a description of a failure.
-fn run(seed: u64, planted: Planted, trace: bool) -> Result<Counts, String> {
+fn run(seed: u64, planted: Planted, trace: Trace) -> Result<(Counts, Trace), String> {
     caught(seed, |directory| {
         let mut world = AnswerWorld::new(seed, planted, directory, trace);
         world.run();
-        world.counts
+        (world.counts, world.trace)
     })
 }
 
 #[test]
 fn every_job_is_answered_once_and_in_order() {
     if let Some(seed) = variable("SIM_SEED") {
-        if let Err(failure) = run(seed, Planted::Nothing, true) {
+        if let Err(failure) = run(seed, Planted::Nothing, Trace::Shown) {
             panic!("SIM_SEED={seed}: {failure}");
         }
         return;
@@ -37,7 +38,7 @@ fn every_job_is_answered_once_and_in_order() {
     let mut total = Counts::default();
     let seeds_default = if is_on_server() { SEEDS_ON_SERVER } else { SEEDS_DEFAULT };
     for seed in 1..=variable("SIM_SEEDS").unwrap_or(seeds_default) {
-        match run(seed, Planted::Nothing, false) {
+        match run_seed(is_twice(seed), |trace| run(seed, Planted::Nothing, trace)) {
             Ok(counts) => total.add(&counts),
             Err(failure) => panic!("SIM_SEED={seed}: {failure}"),
         }
@@ -55,7 +56,7 @@ fn planted_scheduler_mistakes_are_found() {
         return;
     }
     for planted in Planted::ALL {
-        let found = (1..=SEEDS_TO_FIND).find_map(|seed| Some((seed, run(seed, planted, false).err()?)));
+        let found = (1..=SEEDS_TO_FIND).find_map(|seed| Some((seed, run(seed, planted, Trace::Dropped).err()?)));
         let (seed, failure) = found.unwrap_or_else(|| panic!("{planted:?} is not found"));
         println!("{planted:?} is found by seed {seed}: {failure}");
     }

@@ -6,6 +6,7 @@ use super::reference::Reference;
 use super::server::{Arrival, ModelConnection, ServerAction};
 use crate::database::{RunDatabase, is_on_server};
 use crate::model::Fault;
+use crate::trace::Trace;
 use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_step};
 use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
@@ -130,7 +131,7 @@ pub struct AnswerWorld {
     planted: Planted,
     now: Now,
     database: RunDatabase,
-    trace: bool,
+    pub trace: Trace,
     calm: bool,
     process: Option<Process>,
     reference: Reference,
@@ -143,7 +144,7 @@ pub struct AnswerWorld {
 }
 
 impl AnswerWorld {
-    pub fn new(seed: u64, planted: Planted, directory: PathBuf, trace: bool) -> AnswerWorld {
+    pub fn new(seed: u64, planted: Planted, directory: PathBuf, trace: Trace) -> AnswerWorld {
         let mut random = Random::new(seed);
         let waiting_per_user_max = 1 + random.below(4) as usize;
         let limits = SchedulerLimits {
@@ -496,8 +497,8 @@ impl AnswerWorld {
     }
 
     fn note(&mut self, input: &SchedulerInput) {
-        if self.trace && !matches!(input, SchedulerInput::Tick) {
-            eprintln!("{:?}", input);
+        if self.trace.is_wanted() && !matches!(input, SchedulerInput::Tick) {
+            self.trace.line(format_args!("{input:?}"));
         }
         match input {
             SchedulerInput::AnsweredAtOnce { job, is_closed } => {
@@ -527,8 +528,8 @@ impl AnswerWorld {
     }
 
     fn drain_outputs(&mut self, output: SchedulerOutput) -> Option<ResponderInput> {
-        if self.trace {
-            eprintln!("    {output:?}");
+        if self.trace.is_wanted() {
+            self.trace.line(format_args!("    {output:?}"));
         }
         match output {
             SchedulerOutput::ListJobs { class, range, per_user, limit } => {
@@ -800,9 +801,7 @@ impl AnswerWorld {
 
     /// Kills the process: only data on disk stays.
     fn crash(&mut self) {
-        if self.trace {
-            eprintln!("crash");
-        }
+        self.trace.line(format_args!("crash"));
         self.counts.crashes += 1;
         let killed = self.process().writer.instance();
         self.database.crash(|| self.process = None);
@@ -812,9 +811,7 @@ impl AnswerWorld {
 
     /// Shuts the process down: answers stop, and accepted commands are committed.
     fn restart(&mut self) {
-        if self.trace {
-            eprintln!("restart");
-        }
+        self.trace.line(format_args!("restart"));
         self.counts.restarts += 1;
         self.calm = true;
         self.process().inputs.push_back(ResponderInput::Scheduler(SchedulerInput::Stop));

@@ -5,7 +5,8 @@ mod model;
 mod world;
 
 use crate::database::is_on_server;
-use crate::{caught, variable};
+use crate::trace::{Trace, run_seed};
+use crate::{caught, is_twice, variable};
 use world::{CredentialCounts, CredentialWorld};
 
 const SEEDS_DEFAULT: u64 = 150;
@@ -13,18 +14,18 @@ const SEEDS_DEFAULT: u64 = 150;
 const SEEDS_ON_SERVER: u64 = 40;
 
 /// Runs one seed; returns a description of a failure.
-fn run(seed: u64, trace: bool) -> Result<CredentialCounts, String> {
+fn run(seed: u64, trace: Trace) -> Result<(CredentialCounts, Trace), String> {
     caught(seed, |directory| {
         let mut world = CredentialWorld::new(seed, directory, trace);
         world.run();
-        world.counts
+        (world.counts, world.trace)
     })
 }
 
 #[test]
 fn no_credential_outlives_its_end() {
     if let Some(seed) = variable("SIM_SEED") {
-        if let Err(failure) = run(seed, true) {
+        if let Err(failure) = run(seed, Trace::Shown) {
             panic!("SIM_SEED={seed}: {failure}");
         }
         return;
@@ -32,7 +33,7 @@ fn no_credential_outlives_its_end() {
     let mut total = CredentialCounts::default();
     let seeds_default = if is_on_server() { SEEDS_ON_SERVER } else { SEEDS_DEFAULT };
     for seed in 1..=variable("SIM_SEEDS").unwrap_or(seeds_default) {
-        match run(seed, false) {
+        match run_seed(is_twice(seed), |trace| run(seed, trace)) {
             Ok(counts) => total.add(&counts),
             Err(failure) => panic!("SIM_SEED={seed}: {failure}"),
         }

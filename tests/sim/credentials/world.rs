@@ -6,6 +6,7 @@
 
 use super::model::{Issued, UserState, View};
 use crate::database::RunDatabase;
+use crate::trace::Trace;
 use cortex_core::internals::commit_routing::route_commit;
 use cortex_core::internals::{
     Admin, Claims, Command, CommandKind, Committed, Context, Input, Keys, MemoryPlan, MonoTime, NewUser, Now, Output,
@@ -93,7 +94,7 @@ struct Loop {
 
 pub struct CredentialWorld {
     random: Random,
-    trace: bool,
+    pub trace: Trace,
     step: usize,
     now: Now,
     /// By how much the wall clock is wrong, in seconds.
@@ -136,7 +137,7 @@ fn hash_of(password: &str) -> String {
 }
 
 impl CredentialWorld {
-    pub fn new(seed: u64, directory: PathBuf, trace: bool) -> CredentialWorld {
+    pub fn new(seed: u64, directory: PathBuf, trace: Trace) -> CredentialWorld {
         let database = RunDatabase::new(&directory);
         let mut admin = Admin::open(&database.setting(), true).expect("the database can be created");
         let users: Vec<UserState> = (0..USERS)
@@ -243,9 +244,7 @@ impl CredentialWorld {
     }
 
     fn say(&self, text: std::fmt::Arguments<'_>) {
-        if self.trace {
-            eprintln!("{:>4} {text}", self.step);
-        }
+        self.trace.line(format_args!("{:>4} {text}", self.step));
     }
 
     /// Everything arrives, the clock is right again, and no work is left.
