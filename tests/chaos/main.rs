@@ -10,6 +10,7 @@ mod attacks;
 mod clients;
 mod clock;
 mod floods;
+mod history;
 mod hostile;
 mod idle;
 mod kills;

@@ -4,6 +4,7 @@
 
 pub mod conformance;
 pub mod database;
+pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod model;
