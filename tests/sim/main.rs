@@ -1,6 +1,7 @@
 //! A simulation of the whole program: real shards, the real writer and readers with the real SQL, in an environment in
 //! which a seed determines everything. See `docs/architecture.md`.
 //!
+//! A seed that fails is tried with fewer steps and clients; `SIM_FORM` is the smallest part of its run that fails.
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs
 //! one with a trace of its steps; `SIM_TWICE=1` runs each twice, and compares the traces. With the feature `cluster`,
 //! `CORTEX_TEST_ENGINE=postgres` runs them on a database server. `answers` and `credentials` are two smaller simulations with the same SQL: of the scheduler of answers, and of
@@ -27,6 +28,7 @@ mod passing;
 mod planted;
 mod schedule;
 mod session;
+mod shrink;
 mod sockets;
 mod trace;
 mod transcript;
@@ -39,6 +41,7 @@ mod postgres;
 use coverage::Coverage;
 use database::is_on_server;
 use planted::Planted;
+use shrink::{Form, TRIES_MAX, shrink};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +51,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 use trace::{Trace, run_seed};
-use world::World;
+use world::{STEPS_MAX, World};
 
 /// With the feature, seeds have up to three instances and take longer, and the default build runs more of them.
 const SEEDS_DEFAULT: u64 = if cfg!(feature = "cluster") { 200 } else { 500 };
@@ -57,6 +60,9 @@ const SEEDS_ON_SERVER: u64 = 40;
 /// Seeds after which a planted mistake must have been found.
 #[cfg(feature = "cluster")]
 const SEEDS_TO_FIND: u64 = 500;
+/// Planted mistakes whose runs are made smaller.
+#[cfg(feature = "cluster")]
+const SHRUNK: [Planted; 2] = [Planted::SliceLacksEvent, Planted::KeepsHead];
 const THREADS: usize = 2;
 /// The first seeds, which run twice.
 const SEEDS_TWICE: u64 = 12;
@@ -66,11 +72,11 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The result of a run: its coverage, digest and trace, or its failure.
 type Outcome = Result<((Coverage, u64), Trace), String>;
 
-/// Runs one seed; a failure includes the step.
-fn run(seed: u64, planted: Planted, step: &Arc<AtomicU64>, trace: Trace) -> Outcome {
+/// Runs a form of one seed; a failure includes the step.
+fn run((seed, form): (u64, &Form), planted: Planted, step: &Arc<AtomicU64>, trace: Trace) -> Outcome {
     step.store(0, Relaxed);
     let outcome = caught(seed, |directory| {
-        let mut world = World::new(seed, planted, Arc::clone(step), trace, directory);
+        let mut world = World::new((seed, form.clone()), planted, Arc::clone(step), trace, directory);
         world.run();
         ((std::mem::take(&mut world.coverage), world.digest), std::mem::take(&mut world.trace))
     });
@@ -125,6 +131,15 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
+/// The smallest form of a failing run, and its failure with the way to repeat it.
+fn smallest(seed: u64, planted: Planted, failure: String, tries_max: usize) -> (Form, String) {
+    let fails = |form: &Form| run((seed, form), planted, &Arc::default(), Trace::Dropped).err();
+    let whole = failure.clone();
+    let (form, failure) = shrink(STEPS_MAX, failure, tries_max, fails);
+    let text = format!("{whole}\nThe smallest failing part of the run: SIM_SEED={seed} SIM_FORM={form}\n{failure}");
+    (form, text)
+}
+
 /// Whether a seed runs twice, to show that it determines the run.
 fn is_twice(seed: u64) -> bool {
     seed <= SEEDS_TWICE || variable("SIM_TWICE") == Some(1)
@@ -133,14 +148,16 @@ fn is_twice(seed: u64) -> bool {
 #[test]
 fn simulated_runs_lose_nothing() {
     if let Some(seed) = variable("SIM_SEED") {
-        if let Err(failure) = run(seed, Planted::Nothing, &Arc::default(), Trace::Shown) {
+        let form = std::env::var("SIM_FORM").ok();
+        let form = form.map_or(Form::whole(), |text| Form::parse(&text).expect("SIM_FORM is a form of a run"));
+        if let Err(failure) = run((seed, &form), Planted::Nothing, &Arc::default(), Trace::Shown) {
             panic!("{failure}");
         }
         return;
     }
     let seeds_default = if is_on_server() { SEEDS_ON_SERVER } else { SEEDS_DEFAULT };
     let seeds = variable("SIM_SEEDS").unwrap_or(seeds_default);
-    let (next, failed) = (AtomicU64::new(1), AtomicBool::new(false));
+    let (next, failed, whole) = (AtomicU64::new(1), AtomicBool::new(false), Form::whole());
     let total = Mutex::new(Coverage::default());
     let failures = Mutex::new(Vec::new());
     let started = Instant::now();
@@ -155,11 +172,14 @@ fn simulated_runs_lose_nothing() {
                         break;
                     }
                     seed_now.store(seed, Relaxed);
-                    match run_seed(is_twice(seed), |trace| run(seed, Planted::Nothing, &step, trace)) {
+                    match run_seed(is_twice(seed), |trace| run((seed, &whole), Planted::Nothing, &step, trace)) {
                         Ok((coverage, _)) => total.lock().expect("no panic holds it").add(&coverage),
                         Err(failure) => {
                             failed.store(true, Relaxed);
-                            failures.lock().expect("no panic holds it").push(failure);
+                            failures
+                                .lock()
+                                .expect("no panic holds it")
+                                .push(smallest(seed, Planted::Nothing, failure, TRIES_MAX).1);
                         }
                     }
                 }
@@ -227,9 +247,16 @@ fn planted_mistakes_of_instances_are_found() {
         return;
     }
     for planted in Planted::ALL {
-        let step = Arc::default();
-        let found = (1..=SEEDS_TO_FIND).find_map(|seed| run(seed, planted, &step, Trace::Dropped).err());
-        let failure = found.unwrap_or_else(|| panic!("{planted:?} is not found"));
-        println!("{planted:?} is found: {failure}");
+        let (step, whole) = (Arc::default(), Form::whole());
+        let run = |seed| Some((seed, run((seed, &whole), planted, &step, Trace::Dropped).err()?));
+        let (seed, failure) = (1..=SEEDS_TO_FIND).find_map(run).unwrap_or_else(|| panic!("{planted:?} is not found"));
+        if !SHRUNK.contains(&planted) {
+            println!("{planted:?} is found: {failure}");
+            continue;
+        }
+        let (form, failure) = smallest(seed, planted, failure, TRIES_MAX);
+        let steps = (0..STEPS_MAX).filter(|step| form.takes(*step)).count() as u64;
+        assert!(steps < STEPS_MAX / 10, "{planted:?} still needs {steps} steps");
+        println!("{planted:?} is found, in {steps} steps: {failure}");
     }
 }

@@ -3,6 +3,8 @@
 use crate::model::Model;
 use crate::session::HEARTBEAT_MILLISECONDS;
 use crate::world::*;
+use cortex_core::internals::Random;
+use cortex_core::internals::random::mix;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Maximum number of turns until the world is idle. A long event takes one turn for each part that a stream holds.
@@ -15,7 +17,11 @@ const RETRY_MICROSECONDS: u64 = 300_000;
 impl World {
     /// Runs until the final idle state.
     pub fn run(&mut self) {
-        for _ in 0..self.setup.steps {
+        for step in 0..self.setup.steps {
+            if !self.form.takes(step) {
+                continue;
+            }
+            self.random = Random::new(mix(self.seed ^ mix(step)));
             self.next_step();
             self.one_step();
             if self.chance(1, 400) {

@@ -16,6 +16,7 @@ use crate::live_answers::{ReceivedAnswers, SimAnswer};
 use crate::model::Model;
 use crate::planted::Planted;
 use crate::session::{Doing, Moment};
+use crate::shrink::Form;
 use crate::trace::Trace;
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
@@ -36,6 +37,9 @@ pub const BUFFER_BYTES: usize = 4096;
 pub const STALL_MILLISECONDS: u64 = 20_000;
 pub const MONO_AT_OPEN: MonoTime = MonoTime(1_000_000);
 pub const STREAMS_PER_USER: u32 = 6;
+/// Steps of a run of one instance with small messages.
+const STEPS: u64 = 1_600;
+pub const STEPS_MAX: u64 = STEPS * 6 / 5;
 /// So few that the oldest of the latest events make room in every run.
 #[cfg(feature = "cluster")]
 const RECENT_EVENTS_BYTES: usize = 16 * 1024;
@@ -132,6 +136,8 @@ pub struct Process {
 }
 
 pub struct World {
+    pub seed: u64,
+    pub form: Form,
     pub setup: Setup,
     pub random: Random,
     pub now: Now,
@@ -178,7 +184,13 @@ macro_rules! trace {
 pub(crate) use trace;
 
 impl World {
-    pub fn new(seed: u64, planted: Planted, step: Arc<AtomicU64>, trace: Trace, directory: PathBuf) -> World {
+    pub fn new(
+        (seed, form): (u64, Form),
+        planted: Planted,
+        step: Arc<AtomicU64>,
+        trace: Trace,
+        directory: PathBuf,
+    ) -> World {
         let mut random = Random::new(seed);
         // Only with the feature can an instance follow others.
         let instances = if cfg!(feature = "cluster") { 1 + random.below(3) as usize } else { 1 };
@@ -187,8 +199,8 @@ impl World {
             instances,
             shards: 2 + random.below(2) as usize,
             users: 3 + random.below(3) as usize,
-            agents: 3 + random.below(3) as usize,
-            stream_clients: 4 + random.below(5) as usize,
+            agents: form.agents_max.min(3 + random.below(3) as usize),
+            stream_clients: form.stream_clients_max.min(4 + random.below(5) as usize),
             #[cfg(feature = "cluster")]
             follow_percent: [100, 30, 5][random.below(3) as usize],
             #[cfg(feature = "cluster")]
@@ -213,7 +225,7 @@ impl World {
             query_rows_max: [1, 1 + random.below(30) as usize, QUERY_ROWS_EXAMINED_MAX][random.below(3) as usize],
             heavy,
             // The bus has steps of its own.
-            steps: if heavy { 800 } else { 1_600 } * if instances > 1 { 6 } else { 5 } / 5,
+            steps: if heavy { STEPS / 2 } else { STEPS } * if instances > 1 { 6 } else { 5 } / 5,
         };
         let users: Vec<UserId> = (0..setup.users).map(|n| UserId::new_unchecked(format!("user-{n}"))).collect();
         let shown = vec![0; users.len()];
@@ -229,6 +241,8 @@ impl World {
         });
         let stream_clients = stream_clients.collect();
         let mut world = World {
+            seed,
+            form,
             setup: setup.clone(),
             random,
             now: Now { wall: WallTime(1_790_000_000_000_000), mono: MONO_AT_OPEN },
