@@ -19,7 +19,7 @@ pub struct Form {
 impl Form {
     /// The whole run.
     pub fn whole() -> Form {
-        Form { agents_max: usize::MAX, stream_clients_max: usize::MAX, steps: vec![0..u64::MAX] }
+        Form { agents_max: usize::MAX, stream_clients_max: usize::MAX, steps: std::iter::once(0..u64::MAX).collect() }
     }
 
     pub fn takes(&self, step: u64) -> bool {

@@ -62,7 +62,9 @@ impl Life {
             return Ok(Vec::new());
         }
         let before = std::mem::replace(&mut self.rows, self.store.dump());
-        if self.rows != before {
+        // The next process may have found one of them.
+        let is_same_process = !done.has_restarted && !matches!(step, Step::Restart);
+        if self.rows != before && is_same_process {
             self.unknown.clear();
         }
         self.follow(step, now, &done)?;
@@ -191,8 +193,9 @@ pub fn fail_everywhere(recording: &Recording, every: u64, threads: usize, seed: 
             let after = &recording.steps[place + 1..(place + 1 + STEPS_AFTER).min(recording.steps.len())];
             let image = &recording.steps[place - 1].image;
             for failure in [Failure::Input, Failure::Full] {
-                let is_chosen =
-                    |call: &u64| mix(seed ^ mix((*call << 32) + 2 * place as u64 + failure as u64)) % every == 0;
+                let is_chosen = |call: &u64| {
+                    mix(seed ^ mix((*call << 32) + 2 * place as u64 + failure as u64)).is_multiple_of(every)
+                };
                 let calls = recording.calls_of(place) as u64 + CALLS_MORE;
                 for call in (0..calls).filter(is_chosen) {
                     let kinds = step.step.kinds();

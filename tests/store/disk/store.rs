@@ -347,8 +347,7 @@ fn dump(db: &Connection) -> Dump {
         let mut statement = db.prepare(&format!("SELECT * FROM {name}")).expect("a table");
         // The time at which a user was first named depends on the transaction that the command shared.
         let is_compared = |column: &&str| name != "users" || *column != "created_at";
-        let columns: Vec<String> =
-            statement.column_names().into_iter().filter(is_compared).map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().filter(is_compared).map(str::to_owned).collect();
         let mut rows = statement.query([]).expect("a table can be read");
         while let Some(row) = rows.next().expect("a row can be read") {
             for column in &columns {
