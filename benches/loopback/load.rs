@@ -33,20 +33,36 @@ impl Measured {
 /// Open connections and their scenario.
 pub struct Load<'s> {
     scenario: &'s Scenario,
+    address: SocketAddr,
     poll: Poll,
     connections: Vec<Connection>,
+    /// Requests of a connection before it is replaced by another one.
+    requests_each: u64,
+    /// Requests that are left to each connection.
+    left: Vec<u64>,
     scratch: Vec<u8>,
 }
 
 impl<'s> Load<'s> {
-    /// Opens `count` connections.
+    /// Opens `count` connections, which last.
     pub fn connect(address: SocketAddr, scenario: &'s Scenario, count: usize) -> io::Result<Load<'s>> {
+        Load::connect_short(address, scenario, count, u64::MAX)
+    }
+
+    /// Opens `count` connections, each of which is replaced by another one after a number of requests.
+    pub fn connect_short(
+        address: SocketAddr,
+        scenario: &'s Scenario,
+        count: usize,
+        requests_each: u64,
+    ) -> io::Result<Load<'s>> {
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(count);
         for index in 0..count {
             connections.push(Connection::open(address, poll.registry(), Token(index))?);
         }
-        Ok(Load { scenario, poll, connections, scratch: vec![0; READ_BYTES_MAX] })
+        let (left, scratch) = (vec![requests_each; count], vec![0; READ_BYTES_MAX]);
+        Ok(Load { scenario, address, poll, connections, requests_each, left, scratch })
     }
 
     /// Sends requests for `duration`, then waits for the pending responses; both count, with their time.
@@ -55,8 +71,8 @@ impl<'s> Load<'s> {
         let mut latency = Histogram::new();
         let start = Instant::now();
         let end = start + duration;
-        for connection in &mut self.connections {
-            connection.ask(&self.scenario.request, Instant::now())?;
+        for index in 0..self.connections.len() {
+            self.ask(index, Instant::now())?;
         }
         let mut waiting = self.connections.len();
         while waiting > 0 {
@@ -78,7 +94,7 @@ impl<'s> Load<'s> {
                 let Some(asked_at) = connection.asked_at.take() else { return Err("an answer to no question".into()) };
                 latency.add((now - asked_at).as_nanos() as u64);
                 if now < end {
-                    connection.ask(&self.scenario.request, now)?;
+                    self.ask(event.token().0, now)?;
                 } else {
                     waiting -= 1;
                 }
@@ -86,9 +102,20 @@ impl<'s> Load<'s> {
         }
         Ok(Measured { elapsed: start.elapsed(), latency })
     }
+
+    /// Sends the next request of a connection. The time to open another connection counts.
+    fn ask(&mut self, index: usize, now: Instant) -> Result<(), String> {
+        if self.left[index] == 0 {
+            self.connections[index] = Connection::open(self.address, self.poll.registry(), Token(index))
+                .map_err(|error| format!("cannot connect: {error}"))?;
+            self.left[index] = self.requests_each;
+        }
+        self.left[index] -= 1;
+        self.connections[index].ask(&self.scenario.request, now)
+    }
 }
 
-/// `Some` if the response is complete; an error unless it is a `200` with the body of the scenario.
+/// `Some` if the response is complete; an error unless it is a success with the body of the scenario.
 fn check_response(response: &[u8], scenario: &Scenario) -> Result<Option<()>, String> {
     let Some(head) = read_head(response)? else { return Ok(None) };
     let body = &response[head.head_bytes..];

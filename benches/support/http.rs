@@ -16,7 +16,7 @@ pub struct ReceivedHead {
     pub event_id: Option<u64>,
 }
 
-/// The head of a response, once it is complete; an error unless it is a `200` with a Content-Length.
+/// The head of a response, once it is complete; an error unless it is a success with a Content-Length or without a body.
 pub fn read_head(response: &[u8]) -> Result<Option<ReceivedHead>, String> {
     let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
     let mut head = httparse::Response::new(&mut fields);
@@ -24,19 +24,19 @@ pub fn read_head(response: &[u8]) -> Result<Option<ReceivedHead>, String> {
         httparse::Status::Complete(bytes) => bytes,
         httparse::Status::Partial => return Ok(None),
     };
-    if head.code != Some(200) {
-        return Err(format!("not 200: {}", response.escape_ascii()));
+    if !matches!(head.code, Some(200..=299)) {
+        return Err(format!("no success: {}", response.escape_ascii()));
     }
     let number = |name: &str| -> Option<u64> {
         let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(field.value).ok()?.parse().ok()
     };
-    let body_bytes =
-        number("content-length").ok_or_else(|| format!("no Content-Length: {}", response.escape_ascii()))? as usize;
+    let length = if head.code == Some(204) { Some(0) } else { number("content-length") };
+    let body_bytes = length.ok_or_else(|| format!("no Content-Length: {}", response.escape_ascii()))? as usize;
     Ok(Some(ReceivedHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
 }
 
-/// One `GET` on a new connection: the complete response, which must be a `200`.
+/// One `GET` on a new connection: the complete response, which must be a success.
 pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
     let get = || -> io::Result<Vec<u8>> {
         let mut stream = std::net::TcpStream::connect(address)?;
@@ -46,7 +46,7 @@ pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
     get().map_err(|error| format!("GET {path}: {error}"))
 }
 
-/// One `GET` on a blocking connection, which stays open: the complete response, which must be a `200`.
+/// One `GET` on a blocking connection, which stays open: the complete response, which must be a success.
 pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?;
     let mut response = Vec::new();

@@ -7,6 +7,7 @@ pub mod bare_loop;
 pub mod bench_store;
 pub mod connection;
 pub mod cores;
+pub mod figures;
 pub mod histogram;
 pub mod http;
 pub mod server;

@@ -6,10 +6,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cortex_core::internals::random::fill_secret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
@@ -60,15 +60,7 @@ impl Server {
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        // SAFETY: between fork and exec this makes system calls only, and allocates nothing.
-        unsafe {
-            command.pre_exec(move || {
-                // The server must not outlive a killed benchmark.
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-                core.map_or(Ok(()), cores::pin_this_thread)
-            });
-        }
-        let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
+        let mut child = spawn_on(&mut command, core).map_err(|error| format!("cannot start the server: {error}"))?;
         let stdout = child.stdout.take().expect("stdout is piped");
         let process = Process(child);
         let address = wait_for_address(stdout)?;
@@ -83,15 +75,7 @@ impl Server {
 
     /// Processor time of all its threads so far, in user space and in the kernel.
     pub fn cpu_time(&self) -> Duration {
-        let mut clock = 0;
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both pointers are valid during the calls, and the child has not been waited for.
-        let failed = unsafe {
-            libc::clock_getcpuclockid(self.process.0.id() as libc::pid_t, &mut clock) != 0
-                || libc::clock_gettime(clock, &mut time) != 0
-        };
-        assert!(!failed, "a running process has a clock");
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        process_cpu_time(self.process.0.id()).expect("a running process has a clock")
     }
 
     /// Its resident memory in bytes, without kernel memory of sockets (proc_pid_statm(5)).
@@ -119,6 +103,29 @@ impl Server {
     }
 }
 
+/// Starts a process on `core`. It does not outlive a killed benchmark.
+pub fn spawn_on(command: &mut Command, core: Option<usize>) -> io::Result<Child> {
+    // SAFETY: between fork and exec this makes system calls only, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            core.map_or(Ok(()), cores::pin_this_thread)
+        });
+    }
+    command.spawn()
+}
+
+/// Processor time of all threads of a process so far, in user space and in the kernel; `None` if it has ended.
+pub fn process_cpu_time(id: u32) -> Option<Duration> {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both pointers are valid during the calls.
+    let failed = unsafe {
+        libc::clock_getcpuclockid(id as libc::pid_t, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0
+    };
+    (!failed).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// The address in the line that announces it; later output is drained, so that the server never blocks.
 fn wait_for_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
     let (found, finding) = mpsc::channel();
@@ -139,7 +146,8 @@ fn wait_for_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
     }
 }
 
-struct Process(Child);
+/// A child process; it is stopped on drop.
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -152,7 +160,7 @@ impl Drop for Process {
                 Ok(None) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
-        eprintln!("the server did not stop within {} s and is killed", STOP_MAX.as_secs());
+        eprintln!("a process did not stop within {} s and is killed", STOP_MAX.as_secs());
         if self.0.kill().is_ok() {
             // After SIGKILL, waiting cannot fail; it frees the files.
             let _ = self.0.wait();
@@ -161,11 +169,15 @@ impl Drop for Process {
 }
 
 /// A directory in the target directory, which is on a disk, unlike `/tmp` on some machines, since syncs are measured.
-struct TemporaryDirectory(PathBuf);
+pub struct TemporaryDirectory(pub PathBuf);
 
 impl TemporaryDirectory {
-    fn new() -> Result<TemporaryDirectory, String> {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}", random_hex::<8>()));
+    pub fn new() -> Result<TemporaryDirectory, String> {
+        TemporaryDirectory::inside(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    pub fn inside(parent: &Path) -> Result<TemporaryDirectory, String> {
+        let path = parent.join(format!("bench-{}", random_hex::<8>()));
         std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(TemporaryDirectory(path))
     }
@@ -180,7 +192,7 @@ impl Drop for TemporaryDirectory {
 }
 
 /// A JWT (RFC 7519) with HS256, valid for a day.
-fn sign_token(secret: &str, user: &str) -> String {
+pub fn sign_token(secret: &str, user: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     let claims = format!(
         r#"{{"oid":"{user}","name":"Bench","email":"bench@example.com","iat":{now},"exp":{}}}"#,
@@ -193,7 +205,7 @@ fn sign_token(secret: &str, user: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
-fn random_hex<const BYTES: usize>() -> String {
+pub fn random_hex<const BYTES: usize>() -> String {
     let mut bytes = [0; BYTES];
     fill_secret(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
