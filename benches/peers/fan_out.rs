@@ -18,9 +18,8 @@ const TIME_DIGITS: usize = 16;
 const NUMBER_DIGITS: usize = 10;
 const MARK_BYTES: usize = MARK_START.len() + TIME_DIGITS + NUMBER_DIGITS;
 const CONTENT_BYTES: usize = 200;
-/// Messages that may be sent and have not reached all streams. A peer that confirms a message before it delivers it would
-/// otherwise drop some.
-const UNDELIVERED_MAX: u64 = 256;
+/// For [`Route::undelivered_max`]: far more than wait for a server that confirms messages when it delivers them.
+pub const UNDELIVERED_MAX: u64 = 256;
 const EVENTS: usize = 1024;
 const SCRATCH_BYTES: usize = 512 * 1024;
 
@@ -40,6 +39,9 @@ pub struct Route {
     pub greeting: Option<Greeting>,
     /// `Some(())` once a reply is complete; without it, a message has no reply.
     pub reply: Option<fn(&[u8]) -> Result<Option<()>, String>>,
+    /// Messages that may be sent and have not reached all streams. A server that confirms a message before it delivers it, or
+    /// not at all, would otherwise drop some.
+    pub undelivered_max: u64,
     pub subscribe: SocketAddr,
     pub subscription: Vec<u8>,
     /// What a stream receives once it is open.
@@ -200,7 +202,7 @@ impl<'r> FanOut<'r> {
         let mut sent_now = false;
         for index in 0..self.publishers.len() {
             let may_send = match pace {
-                Pace::FlatOut => self.undelivered() < UNDELIVERED_MAX * self.streams.len() as u64,
+                Pace::FlatOut => self.undelivered() < self.route.undelivered_max * self.streams.len() as u64,
                 Pace::OneAtATime => self.undelivered() == 0,
                 Pace::PerSecond(_) => now >= *due,
             };

@@ -1,6 +1,6 @@
 //! The ways of messages to streams, for this program and each peer.
 
-use crate::fan_out::{Greeting, Route, content};
+use crate::fan_out::{Greeting, Route, UNDELIVERED_MAX, content};
 use crate::servers::ROOM;
 use crate::support::http::read_head;
 use std::io::{Read, Write};
@@ -15,6 +15,7 @@ pub fn api(address: SocketAddr, token: &str) -> Route {
         message: post(address, "/input", &authorization, &body),
         greeting: None,
         reply: Some(http_reply),
+        undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
         subscription: get(address, "/output/stream", &authorization),
         opened: b"connection_established",
@@ -28,6 +29,7 @@ pub fn nchan(address: SocketAddr) -> Route {
         message: post(address, "/publish", "", &event()),
         greeting: None,
         reply: Some(http_reply),
+        undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
         subscription: get(address, "/subscribe", ""),
         opened: b"\r\n\r\n",
@@ -43,6 +45,7 @@ pub fn durable_streams(address: SocketAddr) -> Result<Route, String> {
         message: post(address, &path, "", &event()),
         greeting: None,
         reply: Some(http_reply),
+        undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
         subscription: get(address, &format!("{path}?offset=now&live=sse"), ""),
         opened: b"upToDate",
@@ -80,6 +83,7 @@ pub fn redis(address: SocketAddr) -> Route {
             [] | [b':', ..] => Ok(None),
             _ => Err(format!("not a number: {}", reply.escape_ascii())),
         }),
+        undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
         subscription: redis_command(&["SUBSCRIBE", ROOM]),
         opened: b":1\r\n",
@@ -114,8 +118,11 @@ pub fn pushpin(address: SocketAddr, publish: SocketAddr) -> Route {
         message,
         greeting: Some(Greeting { sent, received_bytes }),
         reply: None,
+        // They fit its buffer of a client, of 8 KiB: it ends a stream that needs more.
+        undelivered_max: 8,
         subscribe: address,
-        subscription: get(address, "/", ""),
+        // Without chunks, which pushpin ends anywhere, also within a mark.
+        subscription: format!("GET / HTTP/1.0\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n").into_bytes(),
         opened: b"\r\n\r\n",
     }
 }
@@ -132,12 +139,14 @@ fn event() -> String {
     )
 }
 
+/// A request; nchan requires that a stream is accepted.
 pub fn get(address: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
     let accept = if path == "/" { "*/*" } else { "text/event-stream" };
     format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: peers\r\nAccept: {accept}\r\n{fields}\r\n")
         .into_bytes()
 }
 
+/// A request with JSON.
 pub fn post(address: SocketAddr, path: &str, fields: &str, body: &str) -> Vec<u8> {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: peers\r\nAccept: */*\r\n{fields}\

@@ -203,7 +203,7 @@ pub fn durable_streams(core: Option<usize>) -> Result<Peer, String> {
     let mut command = Command::new(durable_streams_program());
     command.args(["--host", "127.0.0.1", "--port", &port, "--durability", "wal", "--worker-threads", "1"]);
     command.args(["--wal-checkpoint-wal-bytes", "1073741824", "--wal-checkpoint-interval-ms", "60000"]);
-    command.args(["--wal-shards", "2", "--tail-cache-bytes", "65536"]);
+    command.args(["--wal-shards", "2"]);
     command.arg("--data-dir").arg(peer.directory().join("data"));
     peer.start(&mut command, core)?;
     peer.wait_for(&[peer.address])?;
@@ -261,7 +261,7 @@ pub fn pushpin(core: Option<usize>) -> Result<(Peer, SocketAddr), String> {
             rate = 100_000_000,
         ),
     )?;
-    peer.start(Command::new(on_path("zurl")).args(["--config", "zurl.conf"]), core)?;
+    peer.start(Command::new(on_path("zurl")).arg("--config=zurl.conf"), core)?;
     let mut command = Command::new(on_path("pushpin"));
     command.arg(format!("--config={directory}/pushpin.conf"));
     peer.start(&mut command, core)?;
