@@ -61,14 +61,19 @@ fn run() -> Result<(), String> {
         "{:<40}{:<32}{:>11}{:>11}{:>7}{:>9}{:>9}{:>9}{:>9}{:>8}",
         "", "contender", "rate/s", "ours", "ratio", "cpu us", "ours", "by cpu", "p50 us", "p99 us"
     );
+    let mut failed = 0;
     for row in &rows {
         for contender in row.others.iter().copied().filter(|contender| is_wanted(*contender)) {
             if let Err(error) = measure_pairs(&bench, row, contender, rounds) {
                 println!("{:<40}{:<32} {error}", row.name, contender.name());
+                failed += 1;
             }
         }
     }
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        _ => Err(format!("{failed} comparisons failed")),
+    }
 }
 
 /// Measures this program and another contender in turn, and prints medians.
@@ -76,9 +81,7 @@ fn measure_pairs(bench: &Bench, row: &Row, contender: Contender, rounds: usize) 
     let mut pairs = Vec::new();
     for _ in 0..rounds {
         let measure = |contender: Contender| {
-            let outcome =
-                bench.measure(row.work, contender).map_err(|error| format!("{}: {error}", contender.name()))?;
-            Ok::<_, String>(outcome)
+            bench.measure(row.work, contender).map_err(|error| format!("{}: {error}", contender.name()))
         };
         pairs.push((measure(Contender::Program)?, measure(contender)?));
     }

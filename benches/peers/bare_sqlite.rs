@@ -1,6 +1,6 @@
 //! The limit of durable writes: transactions of SQLite with the rows of messages, each as soon as the last one is on disk.
 
-use crate::support::bench_store::{BenchStore, cpu_time, post};
+use crate::support::bench_store::{BenchStore, command, cpu_time, post};
 use crate::support::cores;
 use crate::support::histogram::Histogram;
 use crate::support::server::TemporaryDirectory;
@@ -41,7 +41,7 @@ pub fn measure(rows: usize, content: &str, duration: Duration, core: Option<usiz
 fn create(path: &Path, content: &str) {
     let mut store = BenchStore::open(path.into(), InboxLimits::default());
     let room = store.user_in("bench", 1)[0];
-    store.waiting.push(crate::support::bench_store::command("bench", post(room, content.to_owned())));
+    store.waiting.push(command("bench", post(room, content.to_owned())));
     store.commit_if(1);
     store.writer.close();
 }

@@ -5,7 +5,7 @@ use crate::support::http::SILENCE_MAX;
 use crate::support::server::{Process, TemporaryDirectory, process_cpu_time, spawn_on};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -73,7 +73,7 @@ impl Peer {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    fn log_path(&self) -> std::path::PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.directory().join("log")
     }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 const WARM_UP: Duration = Duration::from_millis(500);
 const SHORT_REQUESTS: u64 = 10;
+/// Bytes of a frame of this program for a message of the load.
+const FRAME_BYTES: usize = 520;
 
 /// The results of one measurement.
 pub struct Outcome {
@@ -297,9 +299,6 @@ impl Bench {
         Ok(Outcome { per_second, cpu_each: cpu.div_f64(deliveries.max(1.0)), latency: delivered.latency })
     }
 }
-
-/// Bytes of a frame of this program for a message of the load.
-const FRAME_BYTES: usize = 520;
 
 fn program(core: Option<usize>) -> Result<(Running, SocketAddr), String> {
     let server = Server::start(core, &[])?;

@@ -222,49 +222,52 @@ pub fn pushpin(core: Option<usize>) -> Result<(Peer, SocketAddr), String> {
     let origin = bare_http::start(response.into_bytes(), None)?;
     let origin_address = origin.address;
     peer.keep_origin(origin);
-    let [publish, unused_publish, unused_http, command_address] =
-        [free_address()?, free_address()?, free_address()?, free_address()?];
-    let directory = peer.directory().display().to_string();
-    let zurl = |name: &str| format!("ipc://{directory}/zurl-{name}");
-    peer.write(
-        "zurl.conf",
-        &format!(
-            "[General]\nin_spec={}\nin_stream_spec={}\nout_spec={}\nin_req_spec={}\ndefpolicy=allow\n\
-             max_open_requests=2000\nbuffer_size=200000\ntimeout=600\nin_hwm=1000\nout_hwm=1000\n",
-            zurl("in"),
-            zurl("in-stream"),
-            zurl("out"),
-            zurl("req")
-        ),
-    )?;
+    let publish = free_address()?;
+    peer.write("zurl.conf", &zurl_configuration(peer.directory()))?;
     peer.write("routes", &format!("* {origin_address}\n"))?;
-    peer.write(
-        "pushpin.conf",
-        &format!(
-            "[global]\ninclude={{libdir}}/internal.conf\nrundir={directory}\nipc_prefix=p-\nport_offset=0\n\
-             stats_connection_ttl=120\n\
-             [runner]\nservices=condure,pushpin-proxy,pushpin-handler\nhttp_port={address}\nlogdir={directory}\n\
-             log_level=1\nclient_buffer_size=8192\nclient_maxconn={CONNECTIONS_MAX}\ncondure_bin=condure\n\
-             [proxy]\nroutesfile={directory}/routes\ndebug=false\nauto_cross_origin=false\nupdates_check=off\n\
-             zurl_out_specs={out}\nzurl_out_stream_specs={out_stream}\nzurl_in_specs={incoming}\n\
-             [handler]\npush_in_spec=tcp://{publish}\npush_in_sub_specs=tcp://{unused_publish}\n\
-             push_in_http_addr=127.0.0.1\npush_in_http_port={http}\ncommand_spec=tcp://{command_address}\n\
-             message_rate={rate}\nmessage_hwm={rate}\nmessage_wait=5000\nid_cache_ttl=60\n\
-             connection_subscription_max=20\nsubscription_linger=60\nstats_subscription_ttl=60\n\
-             stats_report_interval=10\nstats_format=tnetstring\n",
-            address = peer.address,
-            out = zurl("in"),
-            out_stream = zurl("in-stream"),
-            incoming = zurl("out"),
-            http = unused_http.port(),
-            // What it would send later, and drop, otherwise.
-            rate = 100_000_000,
-        ),
-    )?;
+    peer.write("pushpin.conf", &pushpin_configuration(&peer, publish)?)?;
     peer.start(Command::new(on_path("zurl")).arg("--config=zurl.conf"), core)?;
     let mut command = Command::new(on_path("pushpin"));
-    command.arg(format!("--config={directory}/pushpin.conf"));
+    command.arg(format!("--config={}", peer.directory().join("pushpin.conf").display()));
     peer.start(&mut command, core)?;
     peer.wait_for(&[peer.address, publish])?;
     Ok((peer, publish))
+}
+
+/// A socket of zurl, which sends pushpin's requests to the server behind it.
+fn zurl_socket(directory: &Path, name: &str) -> String {
+    format!("ipc://{}/zurl-{name}", directory.display())
+}
+
+fn zurl_configuration(directory: &Path) -> String {
+    let [requests, parts, responses, whole] =
+        ["in", "in-stream", "out", "req"].map(|name| zurl_socket(directory, name));
+    format!(
+        "[General]\nin_spec={requests}\nin_stream_spec={parts}\nout_spec={responses}\nin_req_spec={whole}\n\
+         defpolicy=allow\nmax_open_requests=2000\nbuffer_size=200000\ntimeout=600\nin_hwm=1000\nout_hwm=1000\n"
+    )
+}
+
+/// The configuration of the package, with the files in its directory, and without a limit of messages per second, which
+/// would make it drop some.
+fn pushpin_configuration(peer: &Peer, publish: SocketAddr) -> Result<String, String> {
+    const MESSAGES_MAX: u32 = 100_000_000;
+    let [subscribed, http, commands] = [free_address()?, free_address()?, free_address()?];
+    let [requests, parts, responses] = ["in", "in-stream", "out"].map(|name| zurl_socket(peer.directory(), name));
+    let directory = peer.directory().display();
+    Ok(format!(
+        "[global]\ninclude={{libdir}}/internal.conf\nrundir={directory}\nipc_prefix=p-\nport_offset=0\n\
+         stats_connection_ttl=120\n\
+         [runner]\nservices=condure,pushpin-proxy,pushpin-handler\nhttp_port={address}\nlogdir={directory}\n\
+         log_level=1\nclient_buffer_size=8192\nclient_maxconn={CONNECTIONS_MAX}\ncondure_bin=condure\n\
+         [proxy]\nroutesfile={directory}/routes\ndebug=false\nauto_cross_origin=false\nupdates_check=off\n\
+         zurl_out_specs={requests}\nzurl_out_stream_specs={parts}\nzurl_in_specs={responses}\n\
+         [handler]\npush_in_spec=tcp://{publish}\npush_in_sub_specs=tcp://{subscribed}\n\
+         push_in_http_addr=127.0.0.1\npush_in_http_port={http_port}\ncommand_spec=tcp://{commands}\n\
+         message_rate={MESSAGES_MAX}\nmessage_hwm={MESSAGES_MAX}\nmessage_wait=5000\nid_cache_ttl=60\n\
+         connection_subscription_max=20\nsubscription_linger=60\nstats_subscription_ttl=60\n\
+         stats_report_interval=10\nstats_format=tnetstring\n",
+        address = peer.address,
+        http_port = http.port(),
+    ))
 }
