@@ -30,6 +30,9 @@ pub fn content() -> String {
     format!("@@{zeros}{rest}")
 }
 
+/// `Some(())` once a reply is complete.
+pub type ReplyCheck = fn(&[u8]) -> Result<Option<()>, String>;
+
 /// The way of messages to streams.
 pub struct Route {
     pub publish: SocketAddr,
@@ -37,8 +40,8 @@ pub struct Route {
     pub message: Vec<u8>,
     /// What a publisher sends first, and the end of the reply to it.
     pub greeting: Option<Greeting>,
-    /// `Some(())` once a reply is complete; without it, a message has no reply.
-    pub reply: Option<fn(&[u8]) -> Result<Option<()>, String>>,
+    /// Without it, a message has no reply.
+    pub reply: Option<ReplyCheck>,
     /// Messages that may be sent and have not reached all streams. A server that confirms a message before it delivers it, or
     /// not at all, would otherwise drop some.
     pub undelivered_max: u64,
