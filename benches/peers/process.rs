@@ -1,7 +1,6 @@
 //! A peer: its processes, pinned to the core of the server, and its files.
 
 use crate::support::bare_loop::BareLoop;
-use crate::support::http::SILENCE_MAX;
 use crate::support::server::{Process, TemporaryDirectory, process_cpu_time, spawn_on};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Python takes seconds on a busy machine.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A running peer; its processes are stopped, and its files are removed, on drop.
 pub struct Peer {
@@ -55,7 +57,7 @@ impl Peer {
 
     /// Waits until it accepts connections at all `addresses`.
     pub fn wait_for(&mut self, addresses: &[SocketAddr]) -> Result<(), String> {
-        let deadline = Instant::now() + SILENCE_MAX;
+        let deadline = Instant::now() + START_MAX;
         for address in addresses {
             while TcpStream::connect(address).is_err() {
                 let ended = self.processes.iter_mut().any(|process| !matches!(process.0.try_wait(), Ok(None)));

@@ -90,7 +90,7 @@ fn on_path(name: &str) -> PathBuf {
     directories.map(|directory| directory.join(name)).find(|file| file.exists()).unwrap_or_else(|| name.into())
 }
 
-/// Whether the benchmark runs as root, so that servers which change the user by default must be told not to.
+/// Whether the benchmark runs as root, so that servers which would change the user need a setting.
 fn is_root() -> bool {
     // SAFETY: it reads an id.
     unsafe { libc::geteuid() == 0 }
@@ -116,7 +116,10 @@ pub fn python(core: Option<usize>) -> Result<(Peer, String), String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/python");
     let mut command = Command::new(python_directory().join("uvicorn"));
     command.args(["service:app", "--host", "127.0.0.1", "--port", &port, "--loop", "uvloop", "--http", "httptools"]);
-    command.args(["--log-level", "warning", "--no-access-log"]).arg("--app-dir").arg(source);
+    command
+        .args(["--log-level", "warning", "--no-access-log", "--timeout-keep-alive", "75"])
+        .arg("--app-dir")
+        .arg(source);
     command.env("JWT_SECRET_KEY", &secret).env("PYTHONDONTWRITEBYTECODE", "1");
     peer.start(&mut command, core)?;
     peer.wait_for(&[peer.address])?;
