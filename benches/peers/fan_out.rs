@@ -42,7 +42,7 @@ pub struct Route {
     pub greeting: Option<Greeting>,
     /// Without it, a message has no reply.
     pub reply: Option<ReplyCheck>,
-    /// Messages that may be sent and have not reached all streams. A server that confirms a message before it delivers it, or
+    /// Messages that the slowest stream may be behind before another one is sent. A server that confirms a message before it delivers it, or
     /// not at all, would otherwise drop some.
     pub undelivered_max: u64,
     pub subscribe: SocketAddr,
@@ -200,19 +200,28 @@ impl<'r> FanOut<'r> {
         self.sent.count * self.streams.len() as u64 - self.deliveries
     }
 
+    /// Sent messages that the slowest stream has not received.
+    fn slowest_is_behind(&self) -> u64 {
+        let slowest = self.streams.iter().map(|stream| stream.received.count).min();
+        self.sent.count - slowest.unwrap_or(self.sent.count)
+    }
+
     /// Sends the next message of every idle publisher that is due; whether there was one.
     fn send_due(&mut self, pace: Pace, now: Instant, due: &mut Instant) -> Result<bool, String> {
         let mut sent_now = false;
         for index in 0..self.publishers.len() {
+            if self.publishers[index].connection.asked_at.is_some() {
+                continue;
+            }
             let may_send = match pace {
-                Pace::FlatOut => self.undelivered() < self.route.undelivered_max * self.streams.len() as u64,
+                Pace::FlatOut => self.slowest_is_behind() < self.route.undelivered_max,
                 Pace::OneAtATime => self.undelivered() == 0,
                 Pace::PerSecond(_) => now >= *due,
             };
-            let publisher = &mut self.publishers[index];
-            if !may_send || publisher.connection.asked_at.is_some() {
+            if !may_send {
                 continue;
             }
+            let publisher = &mut self.publishers[index];
             sent_now = true;
             let number = publisher.next;
             publisher.next += self.sent.last.len() as u64;
