@@ -3,7 +3,8 @@
 //! Pairs of this program and another contender are measured in turn: each is started on one core, with the load on another
 //! one, and is stopped before the next one. `BENCH_SECONDS` is the duration of a measurement (5), `BENCH_ROUNDS` the number
 //! of pairs with each contender (5); `BENCH_ROWS=gp` selects rows by their letters, and `BENCH_CONTENDERS=nginx,axum` contenders
-//! by the starts of their names. `benches/peers/install` installs the others; one that is missing is left out.
+//! by the starts of their names. `benches/peers/install` installs the others; one that is missing is left out. A
+//! measurement of another contender that fails is printed and repeated.
 //! `BENCH_FIGURES` names a file to which all values are added.
 
 #[path = "loopback/bare.rs"]
@@ -36,9 +37,12 @@ mod traffic;
 use rows::{Bench, Contender, Outcome, Row};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use support::figures;
+use support::figures::{self, PROGRAM};
 use support::http;
 use support::server::Server;
+
+/// Measurements of another contender that may fail in a row.
+const ATTEMPTS_MAX: u32 = 5;
 
 fn main() -> ExitCode {
     support::main("peers", run)
@@ -80,10 +84,8 @@ fn run() -> Result<(), String> {
 fn measure_pairs(bench: &Bench, row: &Row, contender: Contender, rounds: usize) -> Result<(), String> {
     let mut pairs = Vec::new();
     for _ in 0..rounds {
-        let measure = |contender: Contender| {
-            bench.measure(row.work, contender).map_err(|error| format!("{}: {error}", contender.name()))
-        };
-        pairs.push((measure(Contender::Program)?, measure(contender)?));
+        let ours = bench.measure(row.work, Contender::Program).map_err(|error| format!("{PROGRAM}: {error}"))?;
+        pairs.push((ours, measure_other(bench, row, contender)?));
     }
     for (ours, other) in &pairs {
         record(row, Contender::Program, ours);
@@ -108,6 +110,21 @@ fn measure_pairs(bench: &Bench, row: &Row, contender: Contender, rounds: usize) 
         of_pairs(&|_, other| quantile(other, 0.99)),
     );
     Ok(())
+}
+
+/// Measures another contender, and again if it fails: some drop messages between their processes on a busy core. This program is
+/// not measured again.
+fn measure_other(bench: &Bench, row: &Row, contender: Contender) -> Result<Outcome, String> {
+    let mut attempt = 1;
+    loop {
+        match bench.measure(row.work, contender) {
+            Err(error) if attempt < ATTEMPTS_MAX => {
+                println!("{:<40}{:<32}attempt {attempt} failed: {error}", row.name, contender.name());
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn record(row: &Row, contender: Contender, outcome: &Outcome) {

@@ -118,7 +118,7 @@ pub fn pushpin(address: SocketAddr, publish: SocketAddr) -> Route {
         message,
         greeting: Some(Greeting { sent, received_bytes }),
         reply: None,
-        // They fit its buffer of a client, of 8 KiB: it ends a stream that needs more.
+        // They fit the buffer that it has for a client. It ends a stream that needs more.
         undelivered_max: 8,
         subscribe: address,
         // Without chunks, which pushpin ends anywhere, also within a mark.

@@ -251,8 +251,8 @@ fn zurl_configuration(directory: &Path) -> String {
     )
 }
 
-/// The configuration of the package, with the files in its directory, and without a limit of messages per second, which
-/// would make it drop some.
+/// The configuration of the package, with the files in its directory, with buffers for more messages, and without a limit of
+/// messages per second, which would make it drop some.
 fn pushpin_configuration(peer: &Peer, publish: SocketAddr) -> Result<String, String> {
     const MESSAGES_MAX: u32 = 100_000_000;
     let [subscribed, http, commands] = [free_address()?, free_address()?, free_address()?];
@@ -262,7 +262,7 @@ fn pushpin_configuration(peer: &Peer, publish: SocketAddr) -> Result<String, Str
         "[global]\ninclude={{libdir}}/internal.conf\nrundir={directory}\nipc_prefix=p-\nport_offset=0\n\
          stats_connection_ttl=120\n\
          [runner]\nservices=condure,pushpin-proxy,pushpin-handler\nhttp_port={address}\nlogdir={directory}\n\
-         log_level=1\nclient_buffer_size=8192\nclient_maxconn={CONNECTIONS_MAX}\ncondure_bin=condure\n\
+         log_level=1\nclient_buffer_size=65536\nclient_maxconn=2000\ncondure_bin=condure\n\
          [proxy]\nroutesfile={directory}/routes\ndebug=false\nauto_cross_origin=false\nupdates_check=off\n\
          zurl_out_specs={requests}\nzurl_out_stream_specs={parts}\nzurl_in_specs={responses}\n\
          [handler]\npush_in_spec=tcp://{publish}\npush_in_sub_specs=tcp://{subscribed}\n\
