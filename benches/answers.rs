@@ -16,8 +16,15 @@ mod support;
 use load::{ANSWERS_PER_USER, Load, Target};
 use std::process::ExitCode;
 use std::time::Duration;
+use support::figures::{self, PROGRAM};
 use support::histogram::Histogram;
 use support::server::Server;
+
+/// The contenders beside the program.
+const DIRECT: &str = "nothing in between";
+const PROXY: &str = "bare proxy";
+/// The unit of processor time per delta, chunk or answer.
+const CPU: &str = "processor µs";
 
 /// Answers that run at once in the row of many.
 const MANY: usize = 1_000;
@@ -43,7 +50,7 @@ fn run() -> Result<(), String> {
     let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "dfcmtp".into());
     let (server_core, load_core) = support::server_and_load_cores();
     support::pin_load(load_core)?;
-    println!("{:<44}{:>9}{:>11}{:>11}{:>14}  aim", "", "answers", "p50 us", "p99 us", "number");
+    println!("{:<44}{:<20}{:>11}{:>11}{:>20}  aim", "", "", "p50 us", "p99 us", "");
     if rows.contains('d') {
         measure_delays(server_core, 1, duration)?;
         measure_delays(server_core, MANY, duration)?;
@@ -90,7 +97,7 @@ fn measure_delays(core: Option<usize>, answers: usize, duration: Duration) -> Re
     let mut load = Load::new()?;
     load.connect_directly(answers)?;
     let direct = load.send_evenly(DELTAS_PER_SECOND * answers, duration)?;
-    print_row("delta without a program in between", answers, &direct, "", "");
+    print_row("delta", DIRECT, answers, &direct, None, "");
     let mut load = Load::new()?;
     let server = start(core, &load)?;
     load.start_answers(&server, answers)?;
@@ -98,17 +105,17 @@ fn measure_delays(core: Option<usize>, answers: usize, duration: Duration) -> Re
     let cpu = server.cpu_time();
     let through = load.send_evenly(DELTAS_PER_SECOND * answers, duration)?;
     let cpu = (server.cpu_time() - cpu).as_secs_f64() * 1e6 / through.total() as f64;
-    print_row("delta through the program", answers, &through, &format!("{cpu:.1} cpu us"), "added: p50 100, p99 1000");
+    print_row("delta", PROGRAM, answers, &through, Some((cpu, CPU)), "added: p50 100, p99 1000");
     Ok(())
 }
 
 fn measure_first_tokens(core: Option<usize>) -> Result<(), String> {
     let mut load = Load::new()?;
     let direct = load.first_tokens_directly(MESSAGES)?;
-    print_row("first token without a program in between", 1, &direct, "", "");
+    print_row("first token", DIRECT, 1, &direct, None, "");
     let server = start(core, &load)?;
     let first = load.first_tokens(&server, MESSAGES)?;
-    print_row("POST of a message to the first token", 1, &first, "", "added: p50 600");
+    print_row("first token", PROGRAM, 1, &first, None, "added: p50 600");
     Ok(())
 }
 
@@ -116,7 +123,7 @@ fn measure_cancels(core: Option<usize>) -> Result<(), String> {
     let mut load = Load::new()?;
     let server = start(core, &load)?;
     let cancels = load.cancels(&server, MESSAGES)?;
-    print_row("cancel to the closed connection", 1, &cancels, "", "p99 10000");
+    print_row("cancel to the closed connection", PROGRAM, 1, &cancels, None, "p99 10000");
     Ok(())
 }
 
@@ -127,8 +134,8 @@ fn measure_throughput(core: Option<usize>, duration: Duration) -> Result<(), Str
     let cpu = server.cpu_time();
     let deltas = load.send_flat_out(duration)?;
     let cpu = (server.cpu_time() - cpu).as_secs_f64();
-    let number = format!("{:.0}/s", deltas as f64 / cpu);
-    print_row("deltas per second of a core", THROUGHPUT_ANSWERS, &Histogram::new(), &number, "40000/s");
+    let rate = deltas as f64 / cpu;
+    print_row("deltas of a core", PROGRAM, THROUGHPUT_ANSWERS, &Histogram::new(), Some((rate, "deltas/s")), "40000/s");
     Ok(())
 }
 
@@ -140,7 +147,8 @@ fn measure_memory(core: Option<usize>) -> Result<(), String> {
     load.post_all(&server)?;
     load.send_evenly(MEMORY_ANSWERS * 5, Duration::from_secs(1))?;
     let each = server.resident_bytes()?.saturating_sub(before) as f64 / MEMORY_ANSWERS as f64 / 1024.0;
-    print_row("memory of a running answer", MEMORY_ANSWERS, &Histogram::new(), &format!("{each:.1} KiB"), "32 KiB");
+    let each = Some((each, "KiB each"));
+    print_row("memory of running answers", PROGRAM, MEMORY_ANSWERS, &Histogram::new(), each, "32 KiB");
     Ok(())
 }
 
@@ -153,9 +161,9 @@ fn measure_first_chunks(core: Option<usize>) -> Result<(), String> {
     load.first_chunks(&targets, MESSAGES / 10)?;
     let times = load.first_chunks(&targets, MESSAGES)?;
     let [direct, bare, program] = &times[..] else { unreachable!("each target has its times") };
-    print_row("first chunk without a program in between", 1, direct, "", "");
-    print_row("first chunk through the bare proxy", 1, bare, "", &added(bare, direct));
-    print_row("first chunk through OpenAI's API", 1, program, "", &beside(program, direct, bare));
+    print_row("first chunk", DIRECT, 1, direct, None, "");
+    print_row("first chunk", PROXY, 1, bare, None, &added(bare, direct));
+    print_row("first chunk", PROGRAM, 1, program, None, &beside(program, direct, bare));
     Ok(())
 }
 
@@ -174,24 +182,24 @@ fn measure_passed_chunks(
     };
     let each = |cpu: Duration, times: &Histogram| {
         let total = times.total() as f64 + per_second as f64 * streams as f64 / 2.0;
-        format!("{:.1} cpu us", cpu.as_secs_f64() * 1e6 / total)
+        Some((cpu.as_secs_f64() * 1e6 / total, CPU))
     };
     let mut load = Load::new()?;
     let model = load.model_address();
     let direct = chunks(&mut load, model, None)?;
-    print_row("chunk without a program in between", streams, &direct, "", "");
+    print_row("chunk", DIRECT, streams, &direct, None, "");
     let mut load = Load::new()?;
     let proxy = proxy::start(load.model_address(), core)?;
     let bare = chunks(&mut load, proxy.address, None)?;
     let number = each(proxy.cpu_time(), &bare);
-    print_row("chunk through the bare proxy", streams, &bare, &number, &added(&bare, &direct));
+    print_row("chunk", PROXY, streams, &bare, number, &added(&bare, &direct));
     drop(load);
     let mut load = Load::new()?;
     let server = start(core, &load)?;
     let before = server.cpu_time();
     let program = chunks(&mut load, server.address, Some(&server))?;
     let number = each(server.cpu_time() - before, &program);
-    print_row("chunk through OpenAI's API", streams, &program, &number, &beside(&program, &direct, &bare));
+    print_row("chunk", PROGRAM, streams, &program, number, &beside(&program, &direct, &bare));
     Ok(())
 }
 
@@ -210,12 +218,14 @@ fn measure_passed_answers(core: Option<usize>, at_once: usize, duration: Duratio
     let before = server.cpu_time();
     let program = load.ask_whole(&target(server.address), at_once, duration)?;
     let cpu = each(server.cpu_time() - before, &program);
-    let rate = |times: &Histogram| format!("{:.0}/s", per_second(times));
-    print_row("whole answer without a program in between", at_once, &direct, &rate(&direct), "");
-    print_row("whole answer through the bare proxy", at_once, &bare, &rate(&bare), &format!("{bare_cpu:.1} cpu us"));
+    let rate = |times: &Histogram| Some((per_second(times), "answers/s"));
+    print_row("whole answer", DIRECT, at_once, &direct, rate(&direct), "");
+    print_row("whole answer", PROXY, at_once, &bare, rate(&bare), &format!("{bare_cpu:.1} cpu us"));
+    figures::record(&row_of("whole answer", at_once), PROXY, CPU, bare_cpu);
     let ratio = per_second(&program) / per_second(&bare);
     let note = format!("{cpu:.1} cpu us; {ratio:.2} of the bare proxy's");
-    print_row("whole answer through OpenAI's API", at_once, &program, &rate(&program), &note);
+    print_row("whole answer", PROGRAM, at_once, &program, rate(&program), &note);
+    figures::record(&row_of("whole answer", at_once), PROGRAM, CPU, cpu);
     Ok(())
 }
 
@@ -231,10 +241,21 @@ fn beside(times: &Histogram, direct: &Histogram, bare: &Histogram) -> String {
     format!("{}; p50 {ratio:.2} of the bare proxy's", added(times, direct))
 }
 
-fn print_row(name: &str, answers: usize, delays: &Histogram, number: &str, aim: &str) {
+fn row_of(name: &str, answers: usize) -> String {
+    format!("{name}, {answers} at once")
+}
+
+/// Prints and records the delays and a number with its unit.
+fn print_row(name: &str, contender: &str, answers: usize, delays: &Histogram, number: Option<(f64, &str)>, aim: &str) {
+    let row = row_of(name, answers);
+    figures::record_latency(&row, contender, delays);
+    if let Some((value, unit)) = number {
+        figures::record(&row, contender, unit, value);
+    }
     let micros = |fraction| match delays.total() {
         0 => "-".to_owned(),
         _ => format!("{:.1}", delays.quantile(fraction) as f64 / 1000.0),
     };
-    println!("{name:<44}{answers:>9}{:>11}{:>11}{number:>14}  {aim}", micros(0.5), micros(0.99));
+    let number = number.map(|(value, unit)| format!("{value:.1} {unit}")).unwrap_or_default();
+    println!("{row:<44}{contender:<20}{:>11}{:>11}{number:>20}  {aim}", micros(0.5), micros(0.99));
 }

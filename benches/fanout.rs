@@ -3,7 +3,7 @@
 //! The release server runs as a child process on one core; publishers and readers share one thread on another core.
 //! Every stream must get every event once and in order, and is drained at the end. For comparison, a thread only writes
 //! such frames to the same number of sockets, which is the limit of the machine. `BENCH_SECONDS` is the duration of
-//! each row (5); `BENCH_ROWS=ac` selects rows.
+//! each row (5); `BENCH_ROWS=ac` selects rows, `e` to `h` those with 5,000 streams or with 50 messages a second.
 
 #[path = "fanout/bare.rs"]
 mod bare;
@@ -15,6 +15,8 @@ mod traffic;
 
 use std::process::ExitCode;
 use std::time::Duration;
+use support::figures::{self, PROGRAM};
+use support::files;
 use support::server::Server;
 use traffic::{Measured, Pace, Traffic};
 
@@ -31,7 +33,7 @@ struct Row {
     aim: &'static str,
 }
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 8] = [
     Row { letter: 'a', name: "(a) flat out", streams: 1000, publishers: 4, pace: Pace::FlatOut, aim: "1,000,000/s" },
     Row {
         letter: 'b',
@@ -50,10 +52,37 @@ const ROWS: [Row; 4] = [
         pace: Pace::PerSecond(20.0),
         aim: "p50 < 500 us",
     },
+    Row { letter: 'e', name: "(e) flat out", streams: 5000, publishers: 4, pace: Pace::FlatOut, aim: "1,000,000/s" },
+    Row {
+        letter: 'f',
+        name: "(f) one at a time",
+        streams: 5000,
+        publishers: 1,
+        pace: Pace::OneAtATime,
+        aim: "200,000/s",
+    },
+    Row {
+        letter: 'g',
+        name: "(g) 50 a second",
+        streams: 1000,
+        publishers: 1,
+        pace: Pace::PerSecond(50.0),
+        aim: "50,000/s",
+    },
+    Row {
+        letter: 'h',
+        name: "(h) 50 a second",
+        streams: 5000,
+        publishers: 1,
+        pace: Pace::PerSecond(50.0),
+        aim: "250,000/s",
+    },
 ];
 
 /// The rows of the bare loop: the letter that selects it, streams, and frames per write.
-const LIMITS: [(char, usize, u64); 4] = [('a', 1000, 1), ('a', 1000, 4), ('a', 1000, 16), ('c', 100, 16)];
+const LIMITS: [(char, usize, u64); 6] =
+    [('a', 1000, 1), ('a', 1000, 4), ('a', 1000, 16), ('c', 100, 16), ('e', 5000, 16), ('f', 5000, 1)];
+const STREAMS_MAX: usize = 5000;
 
 fn main() -> ExitCode {
     support::main("fanout", run)
@@ -61,7 +90,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let duration = support::duration()?;
-    let letters = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "abcd".into());
+    let letters = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "abcdefgh".into());
+    files::raise_open_files_max(2 * STREAMS_MAX as u64 + 100)?;
     let (server_core, load_core) = support::server_and_load_cores();
     support::pin_load(load_core)?;
     println!(
@@ -85,6 +115,8 @@ fn run() -> Result<(), String> {
     for (_, streams, joined) in LIMITS.into_iter().filter(|(letter, ..)| letters.contains(*letter)) {
         let limit = bare::measure(streams, joined, frame_bytes, duration, server_core)?;
         print_row(&format!("bare write, {joined} joined"), streams, "-", &limit, ["-", "-"], "the limit");
+        let pace = if joined == 1 { "one at a time" } else { "flat out" };
+        record_row(pace, streams, &format!("bare loop of writes, {joined} joined"), &limit);
     }
     Ok(())
 }
@@ -104,20 +136,27 @@ fn measure_row(row: &Row, core: Option<usize>, duration: Duration) -> Result<Mea
     let memory = [format!("{:.2}", stream_bytes / 1024.0), (grown_bytes / 1024).to_string()];
     let memory = memory.each_ref().map(String::as_str);
     print_row(row.name, row.streams, &row.publishers.to_string(), &measured, memory, row.aim);
+    record_row(&row.name["(a) ".len()..], row.streams, PROGRAM, &measured);
     Ok(measured)
+}
+
+fn record_row(pace: &str, streams: usize, contender: &str, measured: &Measured) {
+    let row = format!("fan-out to {streams} streams, {pace}");
+    figures::record(&row, contender, "deliveries/s", measured.deliveries_per_second());
+    figures::record_latency(&row, contender, &measured.latency);
+    figures::record(&row, contender, "processor µs", measured.micros_each(measured.cpu));
 }
 
 /// `memory` is the size of an idle stream and the growth of the server at the end of the row.
 fn print_row(name: &str, streams: usize, publishers: &str, measured: &Measured, memory: [&str; 2], aim: &str) {
-    let per_second = measured.deliveries as f64 / measured.elapsed.as_secs_f64();
-    let micros_each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / measured.deliveries.max(1) as f64;
+    let per_second = measured.deliveries_per_second();
     println!(
         "{name:<24}{streams:>8}{publishers:>11}{per_second:>13.0}{:>9.0}{:>10.1}{:>10.1}{:>9.2}{:>10.2}{:>12}{:>11}  {aim}",
         per_second / streams as f64,
         measured.latency.quantile(0.50) as f64 / 1000.0,
         measured.latency.quantile(0.99) as f64 / 1000.0,
-        micros_each(measured.cpu),
-        micros_each(measured.load_cpu),
+        measured.micros_each(measured.cpu),
+        measured.micros_each(measured.load_cpu),
         memory[0],
         memory[1],
     );

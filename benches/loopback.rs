@@ -1,8 +1,8 @@
-//! `GET /` and durable `POST /input` over loopback, in a closed loop over 1, 16 and 64 connections.
+//! `GET /`, durable `POST /input` and `GET /auth/verify` over loopback, in a closed loop over 1 to 256 connections.
 //!
 //! The release server runs as a child process on one core, the load on another. For comparison, a bare epoll loop with
 //! httparse sends the same bytes for `GET /`, which is the limit of the machine. `BENCH_SECONDS` is the duration of
-//! each row (5); `BENCH_BARE_ONLY=1` measures the limit alone.
+//! each row (5); `BENCH_ROWS=gpv` selects rows; `BENCH_BARE_ONLY=1` measures the limit alone.
 
 #[path = "loopback/bare.rs"]
 mod bare;
@@ -15,10 +15,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use support::bare_loop::BareLoop;
+use support::figures::{self, PROGRAM};
 use support::http;
 use support::server::{CommitCounts, Server};
 
-const CONNECTIONS: [usize; 3] = [1, 16, 64];
+const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
+const VERIFYING_CONNECTIONS: usize = 64;
+const BARE: &str = "bare epoll loop";
 const CONTENT_BYTES: usize = 200;
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let duration = support::duration()?;
+    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "gpv".into());
     let (server_core, load_core) = support::server_and_load_cores();
     let server = match std::env::var_os("BENCH_BARE_ONLY") {
         Some(_) => None,
@@ -46,67 +50,113 @@ fn run() -> Result<(), String> {
         "", "connections", "requests/s", "p50 us", "p99 us", "of limit", "commit size", "cpu us"
     );
     for connections in CONNECTIONS {
-        measure_row(connections, &bare, server.as_ref(), duration)?;
+        if rows.contains('g') {
+            measure_gets(connections, &bare, server.as_ref(), duration)?;
+        }
+        if let Some(server) = server.as_ref().filter(|_| rows.contains('p')) {
+            measure_one(server, &post_input(server), connections, duration)?;
+        }
+    }
+    if let Some(server) = server.as_ref().filter(|_| rows.contains('v')) {
+        measure_one(server, &get_verify(server), VERIFYING_CONNECTIONS, duration)?;
     }
     Ok(())
 }
 
-/// Measures the limit, `GET /` and `POST /input` in succession, so that the machine is in the same state.
-fn measure_row(connections: usize, bare: &BareLoop, server: Option<&Server>, duration: Duration) -> Result<(), String> {
-    let (limit, _) = measure(bare.address, &get_root(bare.address), connections, duration, None)?;
-    print_row("bare epoll, httparse", connections, &limit, None, None);
+/// Measures the limit and `GET /` in succession, so that the machine is in the same state.
+fn measure_gets(
+    connections: usize,
+    bare: &BareLoop,
+    server: Option<&Server>,
+    duration: Duration,
+) -> Result<(), String> {
+    let scenario = get_root(bare.address);
+    let (limit, spent) = measure(bare.address, &scenario, connections, duration, || Spent::of_bare(bare))?;
+    print_row(BARE, connections, &limit, None, &spent);
+    record_row(scenario.name, BARE, connections, &limit, &spent);
     let Some(server) = server else { return Ok(()) };
-    let (gets, spent) = measure(server.address, &get_root(server.address), connections, duration, Some(server))?;
-    print_row("GET /", connections, &gets, Some(&limit), spent);
-    let (posts, spent) = measure(server.address, &post_input(server), connections, duration, Some(server))?;
-    print_row("POST /input, durable", connections, &posts, None, spent);
+    let scenario = get_root(server.address);
+    let (gets, spent) = measure(server.address, &scenario, connections, duration, || Spent::of_server(server))?;
+    print_row(scenario.name, connections, &gets, Some(&limit), &spent);
+    record_row(scenario.name, PROGRAM, connections, &gets, &spent);
     Ok(())
 }
 
-/// Resources spent by the server in the measured time.
+fn measure_one(server: &Server, scenario: &Scenario, connections: usize, duration: Duration) -> Result<(), String> {
+    let (measured, spent) = measure(server.address, scenario, connections, duration, || Spent::of_server(server))?;
+    print_row(scenario.name, connections, &measured, None, &spent);
+    record_row(scenario.name, PROGRAM, connections, &measured, &spent);
+    Ok(())
+}
+
+/// Resources spent so far by the side that responds, or in the measured time.
 struct Spent {
     cpu: Duration,
     commits: Option<CommitCounts>,
 }
 
-/// Runs one scenario and reads the resources that `server` spends.
+impl Spent {
+    fn of_bare(bare: &BareLoop) -> Spent {
+        Spent { cpu: bare.cpu_time(), commits: None }
+    }
+
+    fn of_server(server: &Server) -> Spent {
+        Spent { cpu: server.cpu_time(), commits: server.commit_counts() }
+    }
+
+    fn since(self, before: Spent) -> Spent {
+        let commits = before.commits.zip(self.commits).map(|(before, after)| after.since(before));
+        Spent { cpu: self.cpu - before.cpu, commits }
+    }
+
+    fn cpu_micros_each(&self, measured: &Measured) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / measured.latency.total() as f64
+    }
+
+    /// `None` without commits.
+    fn commands_per_commit(&self) -> Option<f64> {
+        let commits = self.commits.filter(|commits| commits.commits > 0)?;
+        Some(commits.commands as f64 / commits.commits as f64)
+    }
+}
+
+/// Runs one scenario and reads the resources that it costs.
 fn measure(
     address: SocketAddr,
     scenario: &Scenario,
     connections: usize,
     duration: Duration,
-    server: Option<&Server>,
-) -> Result<(Measured, Option<Spent>), String> {
+    spent: impl Fn() -> Spent,
+) -> Result<(Measured, Spent), String> {
     let mut load = Load::connect(address, scenario, connections).map_err(|error| format!("cannot connect: {error}"))?;
     load.run(WARM_UP).map_err(|error| format!("{}, warming up: {error}", scenario.name))?;
-    let read = || server.map(|server| (server.cpu_time(), server.commit_counts()));
-    let before = read();
+    let before = spent();
     let measured = load.run(duration).map_err(|error| format!("{}: {error}", scenario.name))?;
-    let spent = before.zip(read()).map(|((cpu_before, before), (cpu, after))| Spent {
-        cpu: cpu - cpu_before,
-        commits: before.zip(after).map(|(before, after)| after.since(before)),
-    });
-    Ok((measured, spent))
+    Ok((measured, spent().since(before)))
 }
 
-fn print_row(name: &str, connections: usize, measured: &Measured, limit: Option<&Measured>, spent: Option<Spent>) {
+fn record_row(name: &str, contender: &str, connections: usize, measured: &Measured, spent: &Spent) {
+    let row = format!("{name}, {connections} connection{}", if connections == 1 { "" } else { "s" });
+    figures::record(&row, contender, "requests/s", measured.requests_per_second());
+    figures::record_latency(&row, contender, &measured.latency);
+    figures::record(&row, contender, "processor µs", spent.cpu_micros_each(measured));
+    if let Some(size) = spent.commands_per_commit() {
+        figures::record(&row, contender, "messages per commit", size);
+    }
+}
+
+fn print_row(name: &str, connections: usize, measured: &Measured, limit: Option<&Measured>, spent: &Spent) {
     let of_limit = match limit {
         Some(limit) => format!("{:.2}", measured.requests_per_second() / limit.requests_per_second()),
         None => "-".to_owned(),
     };
-    let cpu = spent.as_ref().map_or("-".to_owned(), |spent| {
-        format!("{:.2}", spent.cpu.as_secs_f64() * 1e6 / measured.latency.total() as f64)
-    });
-    let commit_size = match spent.and_then(|spent| spent.commits) {
-        _ if !name.starts_with("POST") => "-".to_owned(),
-        Some(commits) if commits.commits > 0 => format!("{:.1}", commits.commands as f64 / commits.commits as f64),
-        _ => "n/a".to_owned(),
-    };
+    let commit_size = spent.commands_per_commit().map_or("-".to_owned(), |size| format!("{size:.1}"));
     println!(
-        "{name:<22}{connections:>12}{:>13.0}{:>10.1}{:>10.1}{of_limit:>10}{commit_size:>13}{cpu:>9}",
+        "{name:<22}{connections:>12}{:>13.0}{:>10.1}{:>10.1}{of_limit:>10}{commit_size:>13}{:>9.2}",
         measured.requests_per_second(),
         measured.latency.quantile(0.50) as f64 / 1000.0,
         measured.latency.quantile(0.99) as f64 / 1000.0,
+        spent.cpu_micros_each(measured),
     );
 }
 
@@ -119,11 +169,24 @@ fn get_root(address: SocketAddr) -> Scenario {
     }
 }
 
+fn get_verify(server: &Server) -> Scenario {
+    Scenario {
+        name: "GET /auth/verify",
+        request: format!(
+            "GET /auth/verify HTTP/1.1\r\nHost: {}\r\nUser-Agent: loopback\r\nAccept: */*\r\n\
+             Authorization: Bearer {}\r\n\r\n",
+            server.address, server.token,
+        )
+        .into_bytes(),
+        body_start: b"{\"user_id\":\"",
+    }
+}
+
 fn post_input(server: &Server) -> Scenario {
     let content: String = ('a'..='z').chain([' ']).cycle().take(CONTENT_BYTES).collect();
     let body = format!("{{\"content\":\"{content}\"}}");
     Scenario {
-        name: "POST /input",
+        name: "POST /input, durable",
         request: format!(
             "POST /input HTTP/1.1\r\nHost: {}\r\nUser-Agent: loopback\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

@@ -10,6 +10,8 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use support::figures::{self, PROGRAM};
+use support::files;
 use support::http::{get_on, open_stream};
 use support::server::Server;
 
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    raise_open_file_limit(STREAMS as u64 + 100)?;
+    files::raise_open_files_max(STREAMS as u64 + 100)?;
     let (server_core, load_core) = support::server_and_load_cores();
     support::pin_load(load_core)?;
     println!("{:<32}{:>12}{:>14}", "", "RSS KiB", "bytes each");
@@ -36,6 +38,7 @@ fn measure_connections(core: Option<usize>) -> Result<(), String> {
     let server = Server::start(core, &[("KEEP_ALIVE_SECONDS", "600")])?;
     let fresh_bytes = server.resident_bytes()?;
     println!("{:<32}{:>12}{:>14}", "fresh server", fresh_bytes / 1024, "-");
+    figures::record("memory of the fresh process", PROGRAM, "KiB", fresh_bytes as f64 / 1024.0);
     let mut connections = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
         let ask = || -> io::Result<std::net::TcpStream> {
@@ -62,11 +65,12 @@ fn measure_streams(core: Option<usize>) -> Result<(), String> {
     let interval = &buckets[buckets.len() / 2..];
     let busiest = interval.iter().max().copied().unwrap_or_default();
     let total: u64 = interval.iter().sum();
+    let share = busiest as f64 * 100.0 / total.max(1) as f64;
     println!(
-        "heartbeats in one interval of {} s: {total} for {STREAMS} streams; busiest 100 ms: {busiest}, {:.2} % of them",
-        HEARTBEAT.as_secs(),
-        busiest as f64 * 100.0 / total.max(1) as f64
+        "heartbeats in one interval of {} s: {total} for {STREAMS} streams; busiest 100 ms: {busiest}, {share:.2} % of them",
+        HEARTBEAT.as_secs()
     );
+    figures::record("heartbeats in the busiest 100 ms of 20 s", PROGRAM, "%", share);
     if total < STREAMS as u64 {
         return Err("some stream got no heartbeat".into());
     }
@@ -76,6 +80,7 @@ fn measure_streams(core: Option<usize>) -> Result<(), String> {
 fn print_growth(name: &str, count: usize, before: u64, after: u64) {
     let each = after.saturating_sub(before) as f64 / count as f64;
     println!("{:<32}{:>12}{each:>14.0}", format!("{count} {name}"), after / 1024);
+    figures::record(&format!("memory of {count} {name}"), PROGRAM, "bytes each", each);
 }
 
 /// Counts the heartbeats that arrive within `duration` after `start`, by arrival time.
@@ -107,18 +112,4 @@ fn count_heartbeats(sockets: Vec<std::net::TcpStream>, start: Instant, duration:
         }
     }
     Ok(buckets)
-}
-
-fn raise_open_file_limit(wanted: u64) -> Result<(), String> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls get a pointer to a complete rlimit that outlives them.
-    let raised = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
-    };
-    match raised && limit.rlim_cur >= wanted {
-        true => Ok(()),
-        false => Err(format!("{wanted} files cannot be open at once here, only {}", limit.rlim_max)),
-    }
 }

@@ -15,6 +15,7 @@ use cortex_core::internals::{
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use support::bench_store::{BenchStore, NO_REPLY, command, cpu_time, post};
+use support::figures::{self, PROGRAM};
 
 const FEW: usize = 10;
 const MANY: usize = 5_000;
@@ -50,6 +51,7 @@ fn writing(directory: &Path) {
         let ((bare, bare_longest), (flushed, flushed_longest)) = (median(bare), median(flushed));
         let ratio = flushed / bare;
         println!("{:<34} {bare:>10.0} {flushed:>10.0} {ratio:>7.2}", format!("messages/s, {batch} per commit"));
+        figures::record(&format!("the writer alone, {batch} messages per commit"), PROGRAM, "messages/s", flushed);
         let ratio = flushed_longest / bare_longest;
         println!("{:<34} {bare_longest:>10.2} {flushed_longest:>10.2} {ratio:>7.2}", "  longest commit, ms");
     }
@@ -84,6 +86,10 @@ fn replaying(directory: &Path) {
     for (name, cold) in [("replayed events/s, warm", false), ("replayed events/s, cold", true)] {
         let [few, many] = rounds(cold);
         println!("{name:<34} {few:>10.0} {many:>10.0} {:>7.2}", many / few);
+        for (conversations, rate) in [(FEW, few), (MANY, many)] {
+            let row = format!("the reader alone, {conversations} conversations");
+            figures::record(&row, PROGRAM, name, rate);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use support::bench_store::{BenchStore, NO_REPLY, USERS, command, post};
+use support::figures::{self, PROGRAM};
 
 const VOCABULARY: usize = 200_000;
 /// The exponent of Zipf's law.
@@ -72,18 +73,22 @@ fn run() -> Result<(), String> {
     println!("| messages/s | {:.0} |", messages as f64 / seconds);
     println!("| step, ms: p50, p99, longest | {} |", percentiles(&mut steps));
     println!("| bytes of the index per byte of text | {:.3} |", index_bytes as f64 / text_bytes.get() as f64);
+    figures::record("the index of search", PROGRAM, "messages/s", messages as f64 / seconds);
+    let bytes = index_bytes as f64 / text_bytes.get() as f64;
+    figures::record("the index of search", PROGRAM, "bytes per byte of text", bytes);
 
     let language = &mut Language::new();
     println!("\n| search, ms: p50, p99, longest | index complete | results |\n| --- | --- | --- |");
-    measure(&path, language)?;
+    measure(&path, language, Some(messages))?;
     write(&mut store, UNINDEXED);
     println!("\n| search, ms: p50, p99, longest | {UNINDEXED} messages not indexed | results |\n| --- | --- | --- |");
-    measure(&path, language)?;
+    measure(&path, language, None)?;
     drop(store);
     std::fs::remove_dir_all(&directory).map_err(|error| error.to_string())
 }
 
-fn measure(path: &std::path::Path, language: &mut Language) -> Result<(), String> {
+/// Measures each kind of search; `recorded` is the number of messages if the figures are to be recorded.
+fn measure(path: &std::path::Path, language: &mut Language, recorded: Option<usize>) -> Result<(), String> {
     type Terms = fn(&mut Language) -> Vec<SearchTerm>;
     let kinds: [(&str, Terms); 10] = [
         ("a common word", |language| vec![term(language.word(0..50))]),
@@ -123,10 +128,22 @@ fn measure(path: &std::path::Path, language: &mut Language) -> Result<(), String
         }
         all.extend_from_slice(&times);
         println!("| {name} | {} | {:.1} |", percentiles(&mut times), results as f64 / SEARCHES as f64);
+        record(name, &times, recorded);
     }
     println!("| all of them | {} | |", percentiles(&mut all));
     println!("| all of them, a participant of {MANY} conversations | {} | |", percentiles(&mut many));
+    record("all of them", &all, recorded);
+    record(&format!("all of them, a participant of {MANY} conversations"), &many, recorded);
     Ok(())
+}
+
+/// Records sorted times.
+fn record(name: &str, times: &[Duration], messages: Option<usize>) {
+    let Some(messages) = messages else { return };
+    let row = format!("search among {messages} messages: {name}");
+    for (unit, percent) in [("p50 ms", 50), ("p99 ms", 99)] {
+        figures::record(&row, PROGRAM, unit, times[times.len() * percent / 100].as_secs_f64() * 1000.0);
+    }
 }
 
 /// Runs all steps of a search. Returns the time and the number of results.

@@ -40,6 +40,17 @@ pub struct Measured {
     pub frame_bytes: usize,
 }
 
+impl Measured {
+    pub fn deliveries_per_second(&self) -> f64 {
+        self.deliveries as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Microseconds of processor time per delivery.
+    pub fn micros_each(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.deliveries.max(1) as f64
+    }
+}
+
 /// Open streams and publishers of one user and one conversation.
 pub struct Traffic<'s> {
     server: &'s Server,

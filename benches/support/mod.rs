@@ -8,6 +8,7 @@ pub mod bench_store;
 pub mod connection;
 pub mod cores;
 pub mod figures;
+pub mod files;
 pub mod histogram;
 pub mod http;
 pub mod server;
