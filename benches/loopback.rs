@@ -2,7 +2,8 @@
 //!
 //! The release server runs as a child process on one core, the load on another. For comparison, a bare epoll loop with
 //! httparse sends the same bytes for `GET /`, which is the limit of the machine. `BENCH_SECONDS` is the duration of
-//! each row (5); `BENCH_ROWS=gpv` selects rows; `BENCH_BARE_ONLY=1` measures the limit alone.
+//! each row (5); `BENCH_ROWS=gpvl` selects rows, `l` those with one and with two event
+//! loops, where server and load share both cores; `BENCH_BARE_ONLY=1` measures the limit alone.
 
 #[path = "loopback/bare.rs"]
 mod bare;
@@ -20,6 +21,7 @@ use support::http;
 use support::server::{CommitCounts, Server};
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
+const EVENT_LOOP_CONNECTIONS: usize = 64;
 const VERIFYING_CONNECTIONS: usize = 64;
 const BARE: &str = "bare epoll loop";
 const CONTENT_BYTES: usize = 200;
@@ -36,7 +38,14 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let duration = support::duration()?;
-    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "gpv".into());
+    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "gpvl".into());
+    println!(
+        "{:<32}{:>12}{:>13}{:>10}{:>10}{:>10}{:>13}{:>9}",
+        "", "connections", "requests/s", "p50 us", "p99 us", "of limit", "commit size", "cpu us"
+    );
+    if rows.contains('l') && std::env::var_os("BENCH_BARE_ONLY").is_none() {
+        measure_event_loops(duration)?;
+    }
     let (server_core, load_core) = support::server_and_load_cores();
     let server = match std::env::var_os("BENCH_BARE_ONLY") {
         Some(_) => None,
@@ -45,10 +54,6 @@ fn run() -> Result<(), String> {
     let response = server.as_ref().map_or(Ok(STAND_IN_RESPONSE.to_vec()), |server| http::fetch(server.address, "/"))?;
     let bare = bare::start(response, server_core)?;
     support::pin_load(load_core)?;
-    println!(
-        "{:<22}{:>12}{:>13}{:>10}{:>10}{:>10}{:>13}{:>9}",
-        "", "connections", "requests/s", "p50 us", "p99 us", "of limit", "commit size", "cpu us"
-    );
     for connections in CONNECTIONS {
         if rows.contains('g') {
             measure_gets(connections, &bare, server.as_ref(), duration)?;
@@ -59,6 +64,22 @@ fn run() -> Result<(), String> {
     }
     if let Some(server) = server.as_ref().filter(|_| rows.contains('v')) {
         measure_one(server, &get_verify(server), VERIFYING_CONNECTIONS, duration)?;
+    }
+    Ok(())
+}
+
+/// Nothing is pinned yet.
+fn measure_event_loops(duration: Duration) -> Result<(), String> {
+    for loops in ["1", "2"] {
+        let server = Server::start(None, &[("WORKERS", loops)])?;
+        for scenario in [get_root(server.address), post_input(&server)] {
+            let connections = EVENT_LOOP_CONNECTIONS;
+            let spent = || Spent::of_server(&server);
+            let (measured, spent) = measure(server.address, &scenario, connections, duration, spent)?;
+            let name = format!("event loops, {loops}: {}", scenario.name);
+            print_row(&name, connections, &measured, None, &spent);
+            record_row(&name, PROGRAM, connections, &measured, &spent);
+        }
     }
     Ok(())
 }
@@ -152,7 +173,7 @@ fn print_row(name: &str, connections: usize, measured: &Measured, limit: Option<
     };
     let commit_size = spent.commands_per_commit().map_or("-".to_owned(), |size| format!("{size:.1}"));
     println!(
-        "{name:<22}{connections:>12}{:>13.0}{:>10.1}{:>10.1}{of_limit:>10}{commit_size:>13}{:>9.2}",
+        "{name:<32}{connections:>12}{:>13.0}{:>10.1}{:>10.1}{of_limit:>10}{commit_size:>13}{:>9.2}",
         measured.requests_per_second(),
         measured.latency.quantile(0.50) as f64 / 1000.0,
         measured.latency.quantile(0.99) as f64 / 1000.0,

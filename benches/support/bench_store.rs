@@ -102,7 +102,8 @@ pub fn command(user: &str, kind: CommandKind) -> Command {
     Command { reply_to: NO_REPLY, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 
-fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> CommandKind {
+/// A new conversation.
+pub fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> CommandKind {
     CommandKind::CreateConversation {
         workspace: Some(workspace),
         topic: Topic::new_unchecked("t"),

@@ -68,6 +68,11 @@ impl Server {
         Ok(Server { address, token, secret, process, _directory: directory })
     }
 
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// A token of another user.
     pub fn token_of(&self, user: &str) -> String {
         sign_token(&self.secret, user)

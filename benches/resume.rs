@@ -1,0 +1,251 @@
+//! Streams that come back: a replay of 100,000 events to 1, 10 and 100 readers at once, and 15,000 streams that return after a
+//! restart, each with 10 missed events.
+//!
+//! The release server runs as a child process on one core, the load on another. Each reader counts its events, and has
+//! got all when `caught_up` arrives. `BENCH_ROWS=pr` selects the replay and the return; `cargo bench --bench resume -- 10000`
+//! replays another number of events.
+
+mod support;
+
+use cortex_core::internals::{CommandKind, ConversationId, EventNumber, InboxLimits, Outcome, UserId};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use support::bench_store::{BenchStore, command, create_conversation, post};
+use support::figures::{self, PROGRAM};
+use support::files;
+use support::http::SILENCE_MAX;
+use support::server::Server;
+
+const CONTENT_BYTES: usize = 200;
+const REPLAYED: usize = 100_000;
+const READERS: [usize; 3] = [1, 10, 100];
+const CONVERSATIONS: usize = 10;
+const STREAMS: usize = 15_000;
+const STREAMS_PER_USER: usize = 15;
+const MISSED: usize = 10;
+/// Participants of a conversation whose messages are missed.
+const PARTICIPANTS: usize = 10;
+/// Streams that have connected and wait for their first bytes; the queue of the server's socket has room for them.
+const WAITING_MAX: usize = 1024;
+/// A source address has ports for about 28,000 connections, of which closed ones keep some for a minute.
+const SOURCES: usize = 8;
+const MESSAGE: &[u8] = b"data: {\"type\":\"input\"";
+const CAUGHT_UP: &[u8] = b"data: {\"type\":\"caught_up\"";
+
+fn main() -> ExitCode {
+    support::main("resume", run)
+}
+
+fn run() -> Result<(), String> {
+    let replayed = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(REPLAYED);
+    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "pr".into());
+    files::raise_open_files_max(STREAMS as u64 + 100)?;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("resume-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+    println!("{:<56}{:>10}{:>14}{:>12}", "", "s", "events/s", "cpu us");
+    let measured = measure(&directory, &rows, replayed);
+    std::fs::remove_dir_all(&directory).map_err(|error| error.to_string())?;
+    measured
+}
+
+fn measure(directory: &Path, rows: &str, replayed: usize) -> Result<(), String> {
+    let (server_core, load_core) = support::server_and_load_cores();
+    if rows.contains('p') {
+        let (path, start) = fill_for_replay(directory.join("replay.db"), replayed);
+        let server = start_server(server_core, &path)?;
+        support::pin_load(load_core)?;
+        for readers in READERS {
+            let row = format!("replay of {replayed} events to {readers} reader{}", if readers == 1 { "" } else { "s" });
+            let readers = vec![request(&server, "reader", start); readers];
+            measure_row(&row, &server, &readers, replayed)?;
+        }
+    }
+    if rows.contains('r') {
+        let (path, start) = fill_for_return(directory.join("return.db"));
+        let server = start_server(server_core, &path)?;
+        support::pin_load(load_core)?;
+        let users: Vec<Vec<u8>> =
+            (0..STREAMS / STREAMS_PER_USER).map(|user| request(&server, &format!("returning-{user}"), start)).collect();
+        // The streams of one user do not come one after another.
+        let streams: Vec<Vec<u8>> = (0..STREAMS).map(|stream| users[stream % users.len()].clone()).collect();
+        let row = format!("return of {STREAMS} streams with {MISSED} missed events each");
+        measure_row(&row, &server, &streams, MISSED)?;
+    }
+    Ok(())
+}
+
+fn start_server(core: Option<usize>, path: &Path) -> Result<Server, String> {
+    let url = format!("sqlite:///{}", path.display());
+    Server::start(
+        core,
+        &[("DATABASE_URL", &url), ("MAX_STREAMS_PER_USER", "0"), ("HEARTBEAT_INTERVAL_SECONDS", "3600")],
+    )
+}
+
+/// Opens a stream for each request, and reads until each has caught up.
+fn measure_row(row: &str, server: &Server, requests: &[Vec<u8>], events_each: usize) -> Result<(), String> {
+    let failed = |error: io::Error| format!("{row}: {error}");
+    let before = server.cpu_time();
+    let elapsed = read_all(server.address, requests, events_each).map_err(failed)?;
+    let events = (requests.len() * events_each) as f64;
+    let cpu = (server.cpu_time() - before).as_secs_f64() * 1e6 / events;
+    let rate = events / elapsed.as_secs_f64();
+    println!("{row:<56}{:>10.3}{rate:>14.0}{cpu:>12.2}", elapsed.as_secs_f64());
+    figures::record(row, PROGRAM, "s", elapsed.as_secs_f64());
+    figures::record(row, PROGRAM, "events/s", rate);
+    figures::record(row, PROGRAM, "processor µs", cpu);
+    Ok(())
+}
+
+/// A database with messages in several conversations of a user, and the number of the last event before them.
+fn fill_for_replay(path: PathBuf, messages: usize) -> (PathBuf, EventNumber) {
+    let mut store = BenchStore::open(path, InboxLimits::default());
+    let conversations = store.user_in("reader", CONVERSATIONS);
+    let start = store.writer.position();
+    post_evenly(&mut store, &conversations, messages);
+    (close(store), start)
+}
+
+/// A database in which each user has missed the same number of messages, and the number of the last event before them.
+fn fill_for_return(path: PathBuf) -> (PathBuf, EventNumber) {
+    let mut store = BenchStore::open(path, InboxLimits::default());
+    let workspace = store.workspace("user-0");
+    let users: Vec<UserId> =
+        (0..STREAMS / STREAMS_PER_USER).map(|user| UserId::new_unchecked(format!("returning-{user}"))).collect();
+    let creations: Vec<CommandKind> =
+        users.chunks(PARTICIPANTS).map(|participants| create_conversation(workspace, participants)).collect();
+    let mut conversations = Vec::new();
+    for creation in creations {
+        store.waiting.push(command("user-0", creation));
+        conversations.extend(store.commit_if(1).into_iter().map(|outcome| match outcome {
+            Outcome::ConversationCreated { conversation, .. } => conversation.id,
+            other => panic!("{other:?}"),
+        }));
+    }
+    let start = store.writer.position();
+    let messages = conversations.len() * MISSED;
+    post_evenly(&mut store, &conversations, messages);
+    (close(store), start)
+}
+
+fn post_evenly(store: &mut BenchStore, conversations: &[ConversationId], messages: usize) {
+    for message in 0..messages {
+        let conversation = conversations[message % conversations.len()];
+        store.waiting.push(command("user-0", post(conversation, "x".repeat(CONTENT_BYTES))));
+        store.commit_if(256);
+    }
+    store.commit_if(1);
+}
+
+fn close(store: BenchStore) -> PathBuf {
+    store.writer.close();
+    store.path
+}
+
+fn request(server: &Server, user: &str, after: EventNumber) -> Vec<u8> {
+    format!(
+        "GET /output/stream HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: text/event-stream\r\n\
+         Last-Event-ID: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+        server.address,
+        after.0,
+        server.token_of(user),
+    )
+    .into_bytes()
+}
+
+struct Stream {
+    socket: TcpStream,
+    has_asked: bool,
+    /// The start of an incomplete line.
+    rest: Vec<u8>,
+    events: usize,
+    has_caught_up: bool,
+}
+
+/// Opens a stream for each request. Returns the time from the first connection to the last `caught_up`.
+fn read_all(address: SocketAddr, requests: &[Vec<u8>], events_each: usize) -> io::Result<Duration> {
+    let mut poll = Poll::new()?;
+    let mut poll_events = Events::with_capacity(1024);
+    let mut scratch = vec![0; 512 * 1024];
+    let mut streams: Vec<Stream> = Vec::with_capacity(requests.len());
+    let (mut waiting, mut caught_up) = (0, 0);
+    let began = Instant::now();
+    while caught_up < requests.len() {
+        while streams.len() < requests.len() && waiting < WAITING_MAX {
+            let mut socket = connect(address, streams.len() % SOURCES)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut socket, Token(streams.len()), interest)?;
+            streams.push(Stream { socket, has_asked: false, rest: Vec::new(), events: 0, has_caught_up: false });
+            waiting += 1;
+        }
+        match poll.poll(&mut poll_events, Some(SILENCE_MAX)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        }
+        if poll_events.is_empty() {
+            return Err(io::Error::other(format!("{caught_up} have caught up, and nothing more comes")));
+        }
+        for event in &poll_events {
+            let Token(index) = event.token();
+            let stream = &mut streams[index];
+            if !stream.has_asked && event.is_writable() {
+                // It fits an empty socket.
+                stream.socket.write_all(&requests[index])?;
+                stream.has_asked = true;
+            }
+            if event.is_readable() && !stream.has_caught_up {
+                let had_none = stream.events == 0;
+                stream.read(&mut scratch, events_each)?;
+                waiting -= usize::from(had_none && stream.events > 0);
+                caught_up += usize::from(stream.has_caught_up);
+            }
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// Begins to connect from one of several addresses.
+fn connect(address: SocketAddr, source: usize) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2 + source as u8], 0)).into())?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+impl Stream {
+    /// Reads what has arrived; an error unless `caught_up` follows this number of events.
+    fn read(&mut self, scratch: &mut [u8], events_each: usize) -> io::Result<()> {
+        loop {
+            let before = self.rest.len();
+            scratch[..before].copy_from_slice(&self.rest);
+            let bytes = match self.socket.read(&mut scratch[before..]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let received = &scratch[..before + bytes];
+            let (lines, rest) = received.split_at(memchr::memrchr(b'\n', received).map_or(0, |at| at + 1));
+            self.events += memchr::memmem::find_iter(lines, MESSAGE).count();
+            self.rest.clear();
+            self.rest.extend_from_slice(rest);
+            if self.events >= events_each && memchr::memmem::find(lines, CAUGHT_UP).is_some() {
+                self.has_caught_up = true;
+                return match self.events == events_each {
+                    true => Ok(()),
+                    false => Err(io::Error::other(format!("{} events of {events_each}", self.events))),
+                };
+            }
+        }
+    }
+}
