@@ -115,8 +115,10 @@ fn run() -> Result<(), String> {
     for (_, streams, joined) in LIMITS.into_iter().filter(|(letter, ..)| letters.contains(*letter)) {
         let limit = bare::measure(streams, joined, frame_bytes, duration, server_core)?;
         print_row(&format!("bare write, {joined} joined"), streams, "-", &limit, ["-", "-"], "the limit");
-        let pace = if joined == 1 { "one at a time" } else { "flat out" };
-        record_row(pace, streams, &format!("bare loop of writes, {joined} joined"), &limit);
+        match joined {
+            1 => record_row("one at a time", streams, "bare loop of writes", &limit),
+            _ => record_row("flat out", streams, &format!("bare loop of writes, {joined} joined"), &limit),
+        }
     }
     Ok(())
 }

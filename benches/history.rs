@@ -2,7 +2,7 @@
 //! newest message, and those before the one in the middle.
 //!
 //! The release server runs as a child process on one core, the load on another. `BENCH_SECONDS` is the duration of each row
-//! (5); `cargo bench --bench history -- 100000` measures another number of messages.
+//! (5), `BENCH_ROUNDS` how often each is measured (1); `cargo bench --bench history -- 100000` measures another number of messages.
 
 #[path = "loopback/load.rs"]
 mod load;
@@ -45,7 +45,8 @@ fn measure(path: &Path, many: usize, duration: Duration) -> Result<(), String> {
     let server = Server::start(server_core, &[("DATABASE_URL", &format!("sqlite:///{}", path.display()))])?;
     support::pin_load(load_core)?;
     println!("{:<52}{:>12}{:>10}{:>10}{:>10}", "", "requests/s", "p50 us", "p99 us", "cpu us");
-    for filled in conversations {
+    let rounds = support::rounds()?;
+    for filled in conversations.iter().cycle().take(rounds * conversations.len()) {
         for (place, before) in [("the end", filled.last), ("the middle", filled.middle)] {
             let row = format!("a page of {PAGE} messages: {place} of {}", filled.messages);
             let target = format!("/conversations/{}/messages?limit={PAGE}&before={before}", filled.conversation);

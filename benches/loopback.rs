@@ -23,7 +23,7 @@ use support::server::{CommitCounts, Server};
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const EVENT_LOOP_CONNECTIONS: usize = 64;
 const VERIFYING_CONNECTIONS: usize = 64;
-const BARE: &str = "bare epoll loop";
+const BARE: &str = "bare epoll loop with httparse";
 const CONTENT_BYTES: usize = 200;
 const WARM_UP: Duration = Duration::from_secs(1);
 

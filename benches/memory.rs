@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use support::figures::{self, PROGRAM};
 use support::files;
 use support::http::{get_on, open_stream};
-use support::server::Server;
+use support::server::{MEMORY_OF_MANY_STREAMS, Server};
 
 const CONNECTIONS: usize = 10_000;
 const STREAMS: usize = 15_000;
@@ -54,8 +54,9 @@ fn measure_connections(core: Option<usize>) -> Result<(), String> {
 
 fn measure_streams(core: Option<usize>) -> Result<(), String> {
     let heartbeat = HEARTBEAT.as_secs().to_string();
-    let server =
-        Server::start(core, &[("MAX_STREAMS_PER_USER", "0"), ("HEARTBEAT_INTERVAL_SECONDS", heartbeat.as_str())])?;
+    let settings =
+        [("MAX_STREAMS_PER_USER", "0"), ("HEARTBEAT_INTERVAL_SECONDS", heartbeat.as_str()), MEMORY_OF_MANY_STREAMS];
+    let server = Server::start(core, &settings)?;
     let fresh_bytes = server.resident_bytes()?;
     let streams = (0..STREAMS).map(|_| open_stream(server.address, &server.token)).collect::<Result<Vec<_>, _>>()?;
     print_growth("idle streams", STREAMS, fresh_bytes, server.resident_bytes()?);

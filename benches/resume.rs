@@ -2,15 +2,18 @@
 //! restart, each with 10 missed events.
 //!
 //! The release server runs as a child process on one core, the load on another. Each reader counts its events, and has
-//! got all when `caught_up` arrives. `BENCH_ROWS=pr` selects the replay and the return; `cargo bench --bench resume -- 10000`
-//! replays another number of events.
+//! got all when `caught_up` arrives. A stream that the server defers comes back when it may. `BENCH_ROWS=phr` selects the
+//! replay to few readers, that to a hundred, and the return; `BENCH_ROUNDS` is the number of times that each row is measured (1);
+//! `cargo bench --bench resume -- 10000` replays another number of events.
 
 mod support;
 
 use cortex_core::internals::{CommandKind, ConversationId, EventNumber, InboxLimits, Outcome, UserId};
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::{Domain, Socket, Type};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,11 +23,12 @@ use support::bench_store::{BenchStore, command, create_conversation, post};
 use support::figures::{self, PROGRAM};
 use support::files;
 use support::http::SILENCE_MAX;
-use support::server::Server;
+use support::server::{MEMORY_OF_MANY_STREAMS, Server};
 
 const CONTENT_BYTES: usize = 200;
 const REPLAYED: usize = 100_000;
-const READERS: [usize; 3] = [1, 10, 100];
+/// The rows of the replay, by letter.
+const READERS: [(char, usize); 3] = [('p', 1), ('p', 10), ('h', 100)];
 const CONVERSATIONS: usize = 10;
 const STREAMS: usize = 15_000;
 const STREAMS_PER_USER: usize = 15;
@@ -44,11 +48,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let replayed = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(REPLAYED);
-    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "pr".into());
+    let rows = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "phr".into());
     files::raise_open_files_max(STREAMS as u64 + 100)?;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("resume-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
-    println!("{:<56}{:>10}{:>14}{:>12}", "", "s", "events/s", "cpu us");
+    println!("{:<56}{:>10}{:>14}{:>12}{:>10}", "", "s", "events/s", "cpu us", "deferred");
     let measured = measure(&directory, &rows, replayed);
     std::fs::remove_dir_all(&directory).map_err(|error| error.to_string())?;
     measured
@@ -56,50 +60,59 @@ fn run() -> Result<(), String> {
 
 fn measure(directory: &Path, rows: &str, replayed: usize) -> Result<(), String> {
     let (server_core, load_core) = support::server_and_load_cores();
-    if rows.contains('p') {
+    let rounds = support::rounds()?;
+    support::pin_load(load_core)?;
+    if rows.contains(['p', 'h']) {
         let (path, start) = fill_for_replay(directory.join("replay.db"), replayed);
-        let server = start_server(server_core, &path)?;
-        support::pin_load(load_core)?;
-        for readers in READERS {
-            let row = format!("replay of {replayed} events to {readers} reader{}", if readers == 1 { "" } else { "s" });
-            let readers = vec![request(&server, "reader", start); readers];
+        let selected = READERS.iter().filter(|(letter, _)| rows.contains(*letter));
+        for (_, readers) in selected.clone().cycle().take(rounds * selected.count()) {
+            let server = start_server(server_core, &path)?;
+            let row =
+                format!("replay of {replayed} events to {readers} reader{}", if *readers == 1 { "" } else { "s" });
+            let readers = vec![request(&server, "reader", start); *readers];
             measure_row(&row, &server, &readers, replayed)?;
         }
     }
     if rows.contains('r') {
         let (path, start) = fill_for_return(directory.join("return.db"));
-        let server = start_server(server_core, &path)?;
-        support::pin_load(load_core)?;
-        let users: Vec<Vec<u8>> =
-            (0..STREAMS / STREAMS_PER_USER).map(|user| request(&server, &format!("returning-{user}"), start)).collect();
-        // The streams of one user do not come one after another.
-        let streams: Vec<Vec<u8>> = (0..STREAMS).map(|stream| users[stream % users.len()].clone()).collect();
-        let row = format!("return of {STREAMS} streams with {MISSED} missed events each");
-        measure_row(&row, &server, &streams, MISSED)?;
+        for _ in 0..rounds {
+            let server = start_server(server_core, &path)?;
+            let users: Vec<Vec<u8>> = (0..STREAMS / STREAMS_PER_USER)
+                .map(|user| request(&server, &format!("returning-{user}"), start))
+                .collect();
+            // The streams of one user do not come one after another.
+            let streams: Vec<Vec<u8>> = (0..STREAMS).map(|stream| users[stream % users.len()].clone()).collect();
+            let row = format!("return of {STREAMS} streams with {MISSED} missed events each");
+            measure_row(&row, &server, &streams, MISSED)?;
+        }
     }
     Ok(())
 }
 
 fn start_server(core: Option<usize>, path: &Path) -> Result<Server, String> {
     let url = format!("sqlite:///{}", path.display());
-    Server::start(
-        core,
-        &[("DATABASE_URL", &url), ("MAX_STREAMS_PER_USER", "0"), ("HEARTBEAT_INTERVAL_SECONDS", "3600")],
-    )
+    let settings = [
+        ("DATABASE_URL", url.as_str()),
+        ("MAX_STREAMS_PER_USER", "0"),
+        ("HEARTBEAT_INTERVAL_SECONDS", "3600"),
+        MEMORY_OF_MANY_STREAMS,
+    ];
+    Server::start(core, &settings)
 }
 
 /// Opens a stream for each request, and reads until each has caught up.
 fn measure_row(row: &str, server: &Server, requests: &[Vec<u8>], events_each: usize) -> Result<(), String> {
     let failed = |error: io::Error| format!("{row}: {error}");
     let before = server.cpu_time();
-    let elapsed = read_all(server.address, requests, events_each).map_err(failed)?;
+    let (elapsed, deferred) = read_all(server.address, requests, events_each).map_err(failed)?;
     let events = (requests.len() * events_each) as f64;
     let cpu = (server.cpu_time() - before).as_secs_f64() * 1e6 / events;
     let rate = events / elapsed.as_secs_f64();
-    println!("{row:<56}{:>10.3}{rate:>14.0}{cpu:>12.2}", elapsed.as_secs_f64());
+    println!("{row:<56}{:>10.3}{rate:>14.0}{cpu:>12.2}{deferred:>10}", elapsed.as_secs_f64());
     figures::record(row, PROGRAM, "s", elapsed.as_secs_f64());
     figures::record(row, PROGRAM, "events/s", rate);
     figures::record(row, PROGRAM, "processor µs", cpu);
+    figures::record(row, PROGRAM, "deferred", deferred as f64);
     Ok(())
 }
 
@@ -166,29 +179,37 @@ struct Stream {
     rest: Vec<u8>,
     events: usize,
     has_caught_up: bool,
+    /// The server asks to come back after this time.
+    deferred: Option<Duration>,
 }
 
-/// Opens a stream for each request. Returns the time from the first connection to the last `caught_up`.
-fn read_all(address: SocketAddr, requests: &[Vec<u8>], events_each: usize) -> io::Result<Duration> {
+/// Opens a stream for each request. Returns the time from the first connection to the last `caught_up`, and how often the server
+/// deferred a stream.
+fn read_all(address: SocketAddr, requests: &[Vec<u8>], events_each: usize) -> io::Result<(Duration, usize)> {
     let mut poll = Poll::new()?;
     let mut poll_events = Events::with_capacity(1024);
     let mut scratch = vec![0; 512 * 1024];
     let mut streams: Vec<Stream> = Vec::with_capacity(requests.len());
-    let (mut waiting, mut caught_up) = (0, 0);
+    // The streams to open again, the earliest first.
+    let mut deferred: BinaryHeap<Reverse<(Instant, usize)>> = BinaryHeap::new();
+    let (mut waiting, mut caught_up, mut deferrals) = (0, 0, 0);
     let began = Instant::now();
     while caught_up < requests.len() {
-        while streams.len() < requests.len() && waiting < WAITING_MAX {
-            let mut socket = connect(address, streams.len() % SOURCES)?;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut socket, Token(streams.len()), interest)?;
-            streams.push(Stream { socket, has_asked: false, rest: Vec::new(), events: 0, has_caught_up: false });
+        while deferred.peek().is_some_and(|Reverse((due, _))| *due <= Instant::now()) {
+            let Some(Reverse((_, index))) = deferred.pop() else { break };
+            streams[index] = Stream::open(address, index, poll.registry())?;
             waiting += 1;
         }
-        match poll.poll(&mut poll_events, Some(SILENCE_MAX)) {
+        while streams.len() < requests.len() && waiting < WAITING_MAX {
+            streams.push(Stream::open(address, streams.len(), poll.registry())?);
+            waiting += 1;
+        }
+        let due = deferred.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
+        match poll.poll(&mut poll_events, Some(due.unwrap_or(SILENCE_MAX))) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             outcome => outcome?,
         }
-        if poll_events.is_empty() {
+        if poll_events.is_empty() && due.is_none() {
             return Err(io::Error::other(format!("{caught_up} have caught up, and nothing more comes")));
         }
         for event in &poll_events {
@@ -199,15 +220,19 @@ fn read_all(address: SocketAddr, requests: &[Vec<u8>], events_each: usize) -> io
                 stream.socket.write_all(&requests[index])?;
                 stream.has_asked = true;
             }
-            if event.is_readable() && !stream.has_caught_up {
+            if event.is_readable() && !stream.has_caught_up && stream.deferred.is_none() {
                 let had_none = stream.events == 0;
                 stream.read(&mut scratch, events_each)?;
-                waiting -= usize::from(had_none && stream.events > 0);
+                waiting -= usize::from(had_none && (stream.events > 0 || stream.deferred.is_some()));
                 caught_up += usize::from(stream.has_caught_up);
+                if let Some(time) = stream.deferred {
+                    deferrals += 1;
+                    deferred.push(Reverse((Instant::now() + time, index)));
+                }
             }
         }
     }
-    Ok(began.elapsed())
+    Ok((began.elapsed(), deferrals))
 }
 
 /// Begins to connect from one of several addresses.
@@ -222,7 +247,13 @@ fn connect(address: SocketAddr, source: usize) -> io::Result<TcpStream> {
 }
 
 impl Stream {
-    /// Reads what has arrived; an error unless `caught_up` follows this number of events.
+    fn open(address: SocketAddr, index: usize, registry: &Registry) -> io::Result<Stream> {
+        let mut socket = connect(address, index % SOURCES)?;
+        registry.register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Stream { socket, has_asked: false, rest: Vec::new(), events: 0, has_caught_up: false, deferred: None })
+    }
+
+    /// Reads what has arrived; an error unless `caught_up` follows this number of events, or the server defers the stream.
     fn read(&mut self, scratch: &mut [u8], events_each: usize) -> io::Result<()> {
         loop {
             let before = self.rest.len();
@@ -237,6 +268,10 @@ impl Stream {
             let received = &scratch[..before + bytes];
             let (lines, rest) = received.split_at(memchr::memrchr(b'\n', received).map_or(0, |at| at + 1));
             self.events += memchr::memmem::find_iter(lines, MESSAGE).count();
+            self.deferred = deferral(lines);
+            if self.deferred.is_some() {
+                return Ok(());
+            }
             self.rest.clear();
             self.rest.extend_from_slice(rest);
             if self.events >= events_each && memchr::memmem::find(lines, CAUGHT_UP).is_some() {
@@ -248,4 +283,12 @@ impl Stream {
             }
         }
     }
+}
+
+/// The time in an `unavailable` event.
+fn deferral(lines: &[u8]) -> Option<Duration> {
+    let start = b"data: {\"type\":\"unavailable\",\"retry_ms\":";
+    let digits = &lines[memchr::memmem::find(lines, start)? + start.len()..];
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&digits[..count]).ok()?.parse().ok().map(Duration::from_millis)
 }

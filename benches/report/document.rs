@@ -1,7 +1,7 @@
 //! The documents: tables of the figures, the aims, and which charts there are.
 
 use super::chart::{self, Group};
-use super::figures::{Contender, Row, cell, median, number, ratio};
+use super::figures::{Contender, Figure, Row, cell, median, number, ratio};
 use std::fmt::Write;
 
 /// The contender that is this program.
@@ -180,7 +180,7 @@ pub fn summary(rows: &[Row]) -> String {
     let mut table = format!("| | {PROGRAM} | limit of the machine | best of the others |\n| --- | --- | --- | --- |\n");
     for (name, unit) in SUMMARY {
         let Some(row) = find(rows, name) else { continue };
-        let Some(ours) = row.contender(PROGRAM).and_then(|ours| median(ours.values(unit))) else { continue };
+        let Some(ours) = row.contender(PROGRAM).and_then(|ours| median(ours.figures(unit))) else { continue };
         let others = row.contenders.iter().filter(|contender| contender.name != PROGRAM);
         let (limits, peers): (Vec<&Contender>, Vec<&Contender>) =
             others.partition(|contender| contender.name.starts_with(LIMIT));
@@ -195,7 +195,7 @@ pub fn summary(rows: &[Row]) -> String {
 fn best<'a>(contenders: &[&'a Contender], unit: &str) -> Option<(f64, &'a str)> {
     let mut all: Vec<(f64, &str)> = contenders
         .iter()
-        .filter_map(|contender| Some((median(contender.values(unit))?, contender.name.as_str())))
+        .filter_map(|contender| Some((median(contender.figures(unit))?, contender.name.as_str())))
         .collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     if is_rate(unit) { all.pop() } else { all.into_iter().next() }
@@ -213,18 +213,19 @@ fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Row> {
 fn aims(rows: &[Row]) -> String {
     let mut table = "| aim | measured | aim is | of the aim |\n| --- | --- | --- | --- |\n".to_owned();
     for aim in AIMS {
-        let values = |contender: Option<&Contender>| contender.map_or(Vec::new(), |it| it.values(aim.unit).to_vec());
         let row = find(rows, aim.row);
-        let ours = values(row.and_then(|row| row.contender(PROGRAM)));
-        let bound: Vec<f64> = match aim.beside {
-            None => vec![aim.factor; ours.len()],
-            Some(name) => values(row.and_then(|row| row.contenders.iter().find(|it| it.name.starts_with(name))))
-                .into_iter()
-                .map(|value| value * aim.factor)
-                .collect(),
+        let ours: &[Figure] = row.and_then(|row| row.contender(PROGRAM)).map_or(&[], |ours| ours.figures(aim.unit));
+        let other = |name| row.and_then(|row| row.contenders.iter().find(|other| other.name.starts_with(name)));
+        let bound: Vec<Figure> = match aim.beside {
+            None => ours.iter().map(|our| Figure { value: aim.factor, ..*our }).collect(),
+            Some(name) => {
+                let theirs = other(name).map_or(&[][..], |other| other.figures(aim.unit));
+                theirs.iter().map(|their| Figure { value: their.value * aim.factor, ..*their }).collect()
+            }
         };
-        let reached = if is_rate(aim.unit) { ratio(&ours, &bound) } else { ratio(&bound, &ours) };
-        let (ours, bound) = (median(&ours), median(&bound));
+        // At least 1 if the aim is reached.
+        let reached = ratio(ours, &bound).map(|ratio| if is_rate(aim.unit) { ratio } else { 1.0 / ratio });
+        let (ours, bound) = (median(ours), median(&bound));
         let shown =
             |value: Option<f64>| value.map_or("not measured".to_owned(), |it| format!("{} {}", number(it), aim.unit));
         let reached = reached.map_or(String::new(), |ratio| format!("{ratio:.2}"));
@@ -240,7 +241,7 @@ fn chart(name: &str, rows: &[Row], images: &mut Vec<(String, String)>) -> Result
     for (row, unit) in *lines {
         let Some(row) = find(rows, row) else { continue };
         let values = row.contenders.iter().filter_map(|contender| {
-            let value = median(contender.values(unit))?;
+            let value = median(contender.figures(unit))?;
             Some((contender.name.clone(), value, contender.name == PROGRAM))
         });
         let mut bars: Vec<(String, f64, bool)> = values.collect();
@@ -288,12 +289,12 @@ fn table(rows: Vec<&Row>, prefixes: &[String]) -> String {
                 let _ = write!(table, " {} |", contender.name);
             }
             for unit in &units {
-                let _ = write!(table, " {} |", cell(contender.values(unit)));
+                let _ = write!(table, " {} |", cell(contender.figures(unit)));
             }
             if !alone {
                 let first = &contender.units[0];
                 let ratio =
-                    ours.filter(|_| contender.name != PROGRAM).and_then(|ours| ratio(ours.values(&first.0), &first.1));
+                    ours.filter(|_| contender.name != PROGRAM).and_then(|ours| ratio(ours.figures(&first.0), &first.1));
                 let _ = write!(table, " {} |", ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")));
             }
             table.push('\n');

@@ -10,8 +10,15 @@ pub struct Row {
 
 pub struct Contender {
     pub name: String,
-    /// The values of all rounds, by unit.
-    pub units: Vec<(String, Vec<f64>)>,
+    /// The figures of all rounds, by unit.
+    pub units: Vec<(String, Vec<Figure>)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Figure {
+    /// The number of its line among all figures, which grows with time.
+    pub line: usize,
+    pub value: f64,
 }
 
 impl Row {
@@ -21,16 +28,16 @@ impl Row {
 }
 
 impl Contender {
-    /// The values of a unit, one per round; empty without any.
-    pub fn values(&self, unit: &str) -> &[f64] {
-        self.units.iter().find(|(name, _)| name == unit).map_or(&[], |(_, values)| values)
+    /// The figures of a unit, one per round; empty without any.
+    pub fn figures(&self, unit: &str) -> &[Figure] {
+        self.units.iter().find(|(name, _)| name == unit).map_or(&[], |(_, figures)| figures)
     }
 }
 
 /// Parses the lines that the benchmarks recorded.
 pub fn parse(text: &str) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
-    for line in text.lines() {
+    for (number, line) in text.lines().enumerate() {
         let figure: Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
         let name = |key: &str| figure[key].as_str().ok_or_else(|| format!("{line}: no {key}"));
         let (row, contender, unit) = (name("row")?, name("contender")?, name("unit")?);
@@ -41,7 +48,9 @@ pub fn parse(text: &str) -> Result<Vec<Row>, String> {
             |known| known.name == contender,
             || Contender { name: contender.into(), units: Vec::new() },
         );
-        entry(&mut contender.units, |known| known.0 == unit, || (unit.into(), Vec::new())).1.push(value);
+        entry(&mut contender.units, |known| known.0 == unit, || (unit.into(), Vec::new()))
+            .1
+            .push(Figure { line: number, value });
     }
     Ok(rows)
 }
@@ -56,8 +65,11 @@ fn entry<T>(entries: &mut Vec<T>, is_wanted: impl Fn(&T) -> bool, new: impl FnOn
 }
 
 /// The median; of an even number of values, the mean of the two in the middle. `None` without values.
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
+pub fn median(figures: &[Figure]) -> Option<f64> {
+    median_of(figures.iter().map(|figure| figure.value).collect())
+}
+
+fn median_of(mut sorted: Vec<f64>) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     match sorted.len() {
@@ -67,14 +79,13 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// The ratio of two contenders: the median of the rounds' ratios, or of the medians if one of them lacks rounds.
-pub fn ratio(ours: &[f64], theirs: &[f64]) -> Option<f64> {
-    if ours.len() == theirs.len() {
-        let each: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
-        median(&each)
-    } else {
-        Some(median(ours)? / median(theirs)?)
-    }
+/// The ratio of two contenders: the median of the ratios of each of their figures and ours that was measured next to it.
+pub fn ratio(ours: &[Figure], theirs: &[Figure]) -> Option<f64> {
+    let each = theirs.iter().filter_map(|their| {
+        let our = ours.iter().min_by_key(|our| our.line.abs_diff(their.line))?;
+        Some(our.value / their.value)
+    });
+    median_of(each.collect())
 }
 
 /// A number with three significant digits, or all digits before the point, in groups of three.
@@ -98,11 +109,11 @@ pub fn number(value: f64) -> String {
 }
 
 /// The median, and the smallest and largest value behind it if there are several; empty without values.
-pub fn cell(values: &[f64]) -> String {
-    let Some(middle) = median(values) else { return String::new() };
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    match values.len() {
+pub fn cell(figures: &[Figure]) -> String {
+    let Some(middle) = median(figures) else { return String::new() };
+    let values = || figures.iter().map(|figure| figure.value);
+    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    match figures.len() {
         1 => number(middle),
         _ => format!("{} ({}–{})", number(middle), number(least), number(most)),
     }

@@ -40,6 +40,14 @@ pub fn duration() -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| format!("BENCH_SECONDS: {error}"))
 }
 
+/// How often the rows of a benchmark are measured: `BENCH_ROUNDS`, or once.
+pub fn rounds() -> Result<usize, String> {
+    match std::env::var("BENCH_ROUNDS") {
+        Ok(raw) => raw.parse().map_err(|_| format!("BENCH_ROUNDS is {raw:?}, and must be a number")),
+        Err(_) => Ok(1),
+    }
+}
+
 /// The core of the server and the one of the load; prints a note if there is only one.
 pub fn server_and_load_cores() -> (Option<usize>, Option<usize>) {
     let cores = cores::two_cores();

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 const START_MAX: Duration = Duration::from_secs(15);
 const STOP_MAX: Duration = Duration::from_secs(15);
+/// A setting with which 15,000 streams have an outbox each; by default, there are about 12,000.
+pub const MEMORY_OF_MANY_STREAMS: (&str, &str) = ("MEMORY_LIMIT_BYTES", "2147483648");
 const LISTENING: &str = "listening on http://";
 
 /// A running server; it is stopped and its files are removed on drop.
