@@ -1,7 +1,8 @@
 //! Writes the figures that the other benchmarks recorded into the documents: `docs/benchmarks.md` from its template
 //! `benches/report/benchmarks.md`, the charts that it shows, and the table of README.md. `benches/run` calls it.
 //!
-//! `BENCH_FIGURES` names the file of the figures, `BENCH_ABOUT` one with lines about the run.
+//! `BENCH_FIGURES` names the file of the figures, `BENCH_ABOUT` one with lines about the run. `BENCH_REPORT` names a directory for
+//! the report, and leaves the documents alone.
 
 #[path = "report/chart.rs"]
 mod chart;
@@ -23,12 +24,22 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let rows = figures::parse(&read(&named("BENCH_FIGURES")?)?)?;
-    let about = read(&named("BENCH_ABOUT")?)?;
+    let (Some(recorded), Some(about)) = (named("BENCH_FIGURES"), named("BENCH_ABOUT")) else {
+        println!("report: benches/run records figures");
+        return Ok(());
+    };
+    let rows = figures::parse(&read(&recorded)?)?;
+    let about = read(&about)?;
     let document = document::render(&read(&root.join("benches/report/benchmarks.md"))?, &rows, &about)?;
-    write(&root.join("docs/benchmarks.md"), &document.text)?;
+    let tried = std::env::var_os("BENCH_REPORT").map(PathBuf::from);
+    let docs = tried.clone().unwrap_or_else(|| root.join("docs"));
+    std::fs::create_dir_all(docs.join("images")).map_err(|error| format!("{}: {error}", docs.display()))?;
+    write(&docs.join("benchmarks.md"), &document.text)?;
     for (name, image) in &document.images {
-        write(&root.join("docs/images").join(name), image)?;
+        write(&docs.join("images").join(name), image)?;
+    }
+    if tried.is_some() {
+        return write(&docs.join("summary.md"), &document::summary(&rows));
     }
     let path = root.join("README.md");
     let readme = read(&path)?;
@@ -39,8 +50,8 @@ fn run() -> Result<(), String> {
     write(&path, &format!("{}\n{}\n{}", &readme[..begin], document::summary(&rows), &readme[end..]))
 }
 
-fn named(variable: &str) -> Result<PathBuf, String> {
-    std::env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} must name a file"))
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
 }
 
 fn read(path: &Path) -> Result<String, String> {

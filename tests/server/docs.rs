@@ -251,6 +251,9 @@ fn every_bench_is_listed_and_every_named_test_exists() {
         .collect();
     let listed = table("docs/benchmarks.md", "# Benchmarks").into_iter().map(|row| bare(&row[0]));
     assert_same(&listed.collect(), &benches, "benchmarks");
+    // `benches/run` writes the document from the template.
+    let commands = |path| table(path, "# Benchmarks");
+    assert_eq!(commands("docs/benchmarks.md"), commands("benches/report/benchmarks.md"));
     let (mut tests, mut parts) = (0, 0);
     for path in documents() {
         let document = read(&path);
