@@ -101,7 +101,7 @@ const AIMS: [Aim; 12] = [
 ];
 
 /// The rows of README.md, with their units.
-const SUMMARY: [(&str, &str); 10] = [
+const SUMMARY: [RowOfUnit; 10] = [
     ("GET /, 64 connections", "requests/s"),
     ("short connections", "requests/s"),
     ("POST /input, durable, 64 connections", "requests/s"),
@@ -114,8 +114,11 @@ const SUMMARY: [(&str, &str); 10] = [
     ("start with an existing database", "p50 ms"),
 ];
 
+/// A row and its unit.
+type RowOfUnit = (&'static str, &'static str);
+
 /// The charts: the names of their files, their titles, and their rows with units.
-const CHARTS: [(&str, &str, &[(&str, &str)]); 3] = [
+const CHARTS: [(&str, &str, &[RowOfUnit]); 3] = [
     (
         "requests",
         "Requests per second and core, 64 connections",
