@@ -184,12 +184,16 @@ impl Expected<'_> {
 }
 
 impl RecordedStep {
+    /// Whether every command was accepted.
+    pub fn has_succeeded(&self) -> bool {
+        self.results.iter().all(|result| result.result.is_ok())
+    }
+
     /// A client repeats the requests that it got no response to. They take effect once, if each had a key.
     fn check_repetition(&self, store: &mut Store) -> Checked {
         let Step::Commands(commands) = &self.step else { return Ok(()) };
         store.apply(&self.step, self.now)?;
-        let is_once = commands.iter().all(|command| command.idempotency.is_some())
-            && self.results.iter().all(|result| result.result.is_ok());
+        let is_once = commands.iter().all(|command| command.idempotency.is_some()) && self.has_succeeded();
         let (found, expected) = (store.dump().content(), self.dump.content());
         if is_once && found != expected {
             return Err(format!("a repeated command took effect twice: {:?}", found.differences(&expected)));

@@ -239,6 +239,40 @@ fn fail_at(
     Ok(true)
 }
 
+/// Makes the syncs of one step fail, kills the process, and goes on with the next commands, for each step in turn. Then the power is
+/// cut. Returns the number of steps of which the next process has found what was rejected.
+pub fn kill_after_failed_syncs(recording: &Recording) -> Checked<u64> {
+    let is_command = |recorded: &&RecordedStep| matches!(recorded.step, Step::Commands(_));
+    let mut found = 0;
+    for (place, recorded) in recording.steps.iter().enumerate().skip(2).filter(|(_, recorded)| is_command(recorded)) {
+        let mut store = Store::opened(Device::new(Disk::of(&recording.steps[place - 2].image), Planted::Nothing))?;
+        // The log begins with what was synced.
+        store.apply(&recording.steps[place - 1].step, recording.steps[place - 1].now)?;
+        locked(&store.device).fails_syncs = true;
+        store.apply(&recorded.step, recorded.now)?;
+        locked(&store.device).fails_syncs = false;
+        let before = store.dump();
+        store.restart()?;
+        found += u64::from(store.dump() != before);
+        for next in recording.steps[place + 1..].iter().filter(is_command) {
+            store.apply(&next.step, next.now)?;
+        }
+        let acknowledged = store.dump();
+        let mut random = Random::new(place as u64);
+        for survival in [Survival::Nothing, Survival::AnySectors] {
+            let image = store.image(survival, &mut random);
+            let mut next = Store::opened(Device::new(Disk::of(&image), Planted::Nothing))?;
+            let differences = next.dump().differences(&acknowledged);
+            if !differences.is_empty() {
+                return Err(format!(
+                    "step {place}, {survival:?}: the rows are not the acknowledged ones: {differences:?}"
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// A database with some content, and the script that made it.
 pub struct Beginning {
     pub image: Image,

@@ -112,6 +112,17 @@ fn a_failed_call_at_every_place_loses_nothing() {
     println!("{failed} failed calls in {:.1} s", started.elapsed().as_secs_f64());
 }
 
+/// A sync fails, and the process is killed. The next process finds in the log what was rejected, and goes on behind it.
+#[test]
+fn a_kill_after_a_failed_sync_loses_nothing_later() {
+    if !support::is_sqlite() {
+        return;
+    }
+    let recording = cuts::record(SCRIPT, 20, Planted::Nothing).unwrap_or_else(|error| panic!("{error}"));
+    let found = lives::kill_after_failed_syncs(&recording).unwrap_or_else(|error| panic!("{error}"));
+    assert!(found > 0, "a process finds what was rejected");
+}
+
 /// Databases with some content.
 fn beginnings(planted: Planted) -> Vec<Beginning> {
     let beginning = |seed| {

@@ -63,6 +63,8 @@ pub struct Device {
     /// The numbers of the calls that fail, and how.
     pub failing: Range<u64>,
     pub failure: Failure,
+    /// Whether all syncs fail.
+    pub fails_syncs: bool,
     /// The number of the call during which the power is cut.
     pub cut_at: Option<u64>,
     /// Whether nothing works any more: the power is off, or the process has ended.
@@ -93,6 +95,7 @@ impl Device {
             calls: 0,
             failing: 0..0,
             failure: Failure::Input,
+            fails_syncs: false,
             cut_at: None,
             is_off: false,
             failed: 0,
@@ -153,7 +156,14 @@ impl Device {
     }
 
     fn sync(&mut self, name: &Arc<str>) -> c_int {
-        match self.fate() {
+        let fate = match self.fate() {
+            Fate::Succeeds if self.fails_syncs => {
+                self.failed += 1;
+                Fate::Fails
+            }
+            fate => fate,
+        };
+        match fate {
             Fate::Succeeds if self.planted == Planted::LosesSyncs && name.ends_with("-wal") => {}
             Fate::Succeeds => self.call(DiskCall::Sync(Arc::clone(name))),
             Fate::Fails => {
