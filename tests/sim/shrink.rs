@@ -6,6 +6,9 @@ use std::ops::Range;
 /// Runs that are tried to make a failing one smaller.
 pub const TRIES_MAX: usize = 300;
 
+/// The number of clients of a run that has all of them.
+const ALL: &str = "all";
+
 /// The part of a seed's run that is executed. Each step draws from numbers of its own, so a step does the same when others are
 /// left out, as far as it finds the same world.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,8 @@ impl Form {
     /// Parses what `Display` writes.
     pub fn parse(text: &str) -> Option<Form> {
         let mut parts = text.split('/');
-        let (agents_max, stream_clients_max) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let number = |text: &str| if text == ALL { Some(usize::MAX) } else { text.parse().ok() };
+        let (agents_max, stream_clients_max) = (number(parts.next()?)?, number(parts.next()?)?);
         let range = |text: &str| {
             let (first, last) = text.split_once('-').unwrap_or((text, text));
             Some(first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?)
@@ -53,7 +57,12 @@ impl Form {
 /// The numbers of clients, and the steps.
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/", self.agents_max, self.stream_clients_max)?;
+        for clients_max in [self.agents_max, self.stream_clients_max] {
+            match clients_max {
+                usize::MAX => write!(f, "{ALL}/")?,
+                _ => write!(f, "{clients_max}/")?,
+            }
+        }
         for (place, range) in self.steps.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
             match range.end - range.start {
@@ -138,7 +147,12 @@ fn a_failing_run_is_made_smaller() {
     };
     let (form, _) = shrink(1000, failure.into(), TRIES_MAX, fails);
     assert_eq!(form.to_string(), "2/1/17,170-171");
-    assert_eq!(Form::parse("2/1/17,170-171"), Some(form));
+    assert_eq!(Form::parse("2/1/17,170-171"), Some(form.clone()));
+    let text = Form { agents_max: usize::MAX, ..form }.to_string();
+    assert_eq!(
+        (text.as_str(), Form::parse(&text).map(|form| form.to_string())),
+        ("all/1/17,170-171", Some(text.clone()))
+    );
     let whole = shrink(1000, failure.into(), 0, fails).0;
     assert_eq!((whole.clone(), Form::parse("1/2")), (Form::whole(), None));
     assert!(whole.takes(0) && whole.takes(5000));
