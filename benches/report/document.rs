@@ -9,6 +9,9 @@ const PROGRAM: &str = "Cortex Core";
 /// The limits of the machine: contenders whose names begin so do the least for the same result.
 const LIMIT: &str = "bare";
 
+/// The start of a row's name, and a unit of the row.
+type RowAndUnit = (&'static str, &'static str);
+
 /// A bound of a figure of this program.
 struct Aim {
     text: &'static str,
@@ -101,7 +104,7 @@ const AIMS: [Aim; 12] = [
 ];
 
 /// The rows of README.md, with their units.
-const SUMMARY: [RowOfUnit; 10] = [
+const SUMMARY: [RowAndUnit; 10] = [
     ("GET /, 64 connections", "requests/s"),
     ("short connections", "requests/s"),
     ("POST /input, durable, 64 connections", "requests/s"),
@@ -114,11 +117,8 @@ const SUMMARY: [RowOfUnit; 10] = [
     ("start with an existing database", "p50 ms"),
 ];
 
-/// A row and its unit.
-type RowOfUnit = (&'static str, &'static str);
-
 /// The charts: the names of their files, their titles, and their rows with units.
-const CHARTS: [(&str, &str, &[RowOfUnit]); 3] = [
+const CHARTS: [(&str, &str, &[RowAndUnit]); 3] = [
     (
         "requests",
         "Requests per second and core, 64 connections",

@@ -91,11 +91,9 @@ pub fn ratio(ours: &[Figure], theirs: &[Figure]) -> Option<f64> {
 /// A number with three significant digits, or all digits before the point, in groups of three.
 pub fn number(value: f64) -> String {
     let magnitude = value.abs();
-    let decimals = if magnitude == 0.0 || magnitude >= 100.0 {
-        0
-    } else {
-        (2 - magnitude.log10().floor() as i32).clamp(0, 6) as usize
-    };
+    // Digits after the point; the whole part of a smaller number is zero.
+    let decimals =
+        [100.0, 10.0, 1.0, 0.1, 0.01].iter().position(|bound| magnitude >= *bound || magnitude == 0.0).unwrap_or(5);
     let text = format!("{value:.decimals$}");
     let (whole, fraction) = text.split_once('.').map_or((&*text, ""), |(whole, fraction)| (whole, fraction));
     let mut grouped = String::new();
