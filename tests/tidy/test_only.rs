@@ -8,6 +8,7 @@ use std::ops::Range;
 /// Items that only tests name, each with its reason.
 const FOR_TESTS: &[(&str, &str)] = &[
     ("check_invariants", "the simulation calls it after every step"),
+    ("checkpoint_after", "the tests of power cuts have short logs, and need checkpoints"),
     ("overlook_external_writes", "the simulation plants the mistake that a writer does not notice other instances"),
     ("checkpoint_after", "the tests of power cuts let a short log be copied"),
     ("check_search_index", "the simulation calls it at the end of a run, because it reads all texts"),
