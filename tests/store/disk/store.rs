@@ -72,8 +72,10 @@ impl Store {
                         _ => "FULL",
                     };
                     writer.connection().pragma_update(None, "synchronous", synchronous).expect("a setting");
+                    let is_poisoned = writer.is_poisoned();
                     self.writer = Some(writer);
-                    return Ok(());
+                    // The process ends before it takes a command.
+                    return if is_poisoned && !self.is_off() { self.restart() } else { Ok(()) };
                 }
                 Err(error) => {
                     let device = locked(&self.device);
