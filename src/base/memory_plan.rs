@@ -35,7 +35,7 @@ const PAGE_BYTES: usize = 4096;
 /// Memory of a connection without its buffers, in bytes: about 800 in the process, and the kernel's socket.
 const CONNECTION_BYTES: usize = 6 * KIB;
 /// Smallest share of the stream outboxes that a stream gets, in bytes.
-const STREAM_BUFFER_BYTES_MIN: usize = 4 * KIB;
+const STREAM_BUFFER_BYTES_MIN: usize = 2 * KIB;
 /// Smallest send and receive buffer of a socket, in bytes, as set; the kernel doubles it.
 const SOCKET_BUFFER_BYTES_MIN: usize = 4 * KIB;
 /// Memory of one rate limit bucket, in bytes, with its key and the slack of its table.
@@ -454,6 +454,7 @@ impl MemoryPlan {
         let divisor = match left / (self.stream_outbox_bytes / 4).max(1) {
             3.. => 1,
             2 => 4,
+            1 => 16,
             _ => usize::MAX,
         };
         let bytes = (wanted_bytes / divisor).min(self.stream_outbox_bytes / 4).max(STREAM_BUFFER_BYTES_MIN);
@@ -589,7 +590,7 @@ mod tests {
 
     #[test]
     fn the_outboxes_of_streams_fit_together() {
-        for (mib, few, many) in [(14, 0, 10), (16, 2, 35), (64, 12, 400), (1024, 250, 10_000)] {
+        for (mib, few, many) in [(14, 0, 10), (16, 2, 35), (64, 12, 400), (1024, 250, 15_000)] {
             let plan = plan(mib << 20, 4);
             let mut buffers = Vec::new();
             let mut reserved = 0;
