@@ -181,9 +181,7 @@ fn planted_mistakes_of_syncs_are_found() {
         let error = recording.cut_everywhere(usize::MAX, 1, 0).expect_err(&format!("{planted:?} is not found"));
         println!("{planted:?} is found: {error}");
     }
-    for planted in [Planted::RepeatsSyncs, Planted::OverlooksFailedSyncs] {
-        let found = first_failure(LIVES_TO_FIND, 1, PLANTED, planted);
-        let (number, error) = found.unwrap_or_else(|| panic!("{planted:?} is not found"));
-        println!("{planted:?} is found by run {number}: {error}");
-    }
+    let found = first_failure(LIVES_TO_FIND, 1, PLANTED, Planted::RepeatsSyncs);
+    let (number, error) = found.expect("repeated syncs are found");
+    println!("RepeatsSyncs is found by run {number}: {error}");
 }

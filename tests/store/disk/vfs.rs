@@ -21,8 +21,6 @@ pub enum Planted {
     LosesSyncs,
     /// A sync that has failed is repeated until it succeeds.
     RepeatsSyncs,
-    /// A failed sync of the database is taken for another error.
-    OverlooksFailedSyncs,
 }
 
 /// The error of calls that fail.
@@ -174,9 +172,6 @@ impl Device {
                 }
                 if name.ends_with(".db") {
                     self.failed_database_syncs += 1;
-                    if self.planted == Planted::OverlooksFailedSyncs {
-                        return ffi::SQLITE_IOERR_WRITE;
-                    }
                 }
                 return ffi::SQLITE_IOERR_FSYNC;
             }
