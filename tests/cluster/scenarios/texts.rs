@@ -30,7 +30,8 @@ fn read_text(stream: &mut Stream, text: &mut String, whole: &str) {
         let data = &event.data["data"];
         let end = |text: &str| data["offset"].as_u64() == Some(text.len() as u64);
         match event.kind() {
-            "input" => {}
+            // An instance may learn of the beginning after the stream was opened.
+            "input" | "workspace_created" | "conversation_created" => {}
             "output_snapshot" => {
                 *text = data["text"].as_str().expect("a text").to_owned();
                 assert!(end(text), "{event:?}");
