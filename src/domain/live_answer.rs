@@ -179,7 +179,7 @@ impl LiveAnswer {
 
     /// The other instance that asks the model; `None` if this one does.
     #[cfg(feature = "cluster")]
-    pub(crate) fn owner(&self) -> Option<InstanceName> {
+    pub fn owner(&self) -> Option<InstanceName> {
         self.state().owner
     }
 

@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// An instance that lacks an answer requests it from one that has started it.
+    /// An instance that lacks an answer requests it from all, and gets it from the one in which it runs.
     pub fn want_answer(&mut self, instance: usize) {
         if self.answers.is_empty() {
             return;
@@ -120,7 +120,8 @@ impl World {
             process.and_then(|process| process.answers.get(message_id)).cloned()
         };
         let others = (0..self.setup.instances).filter(|other| *other != instance);
-        let found = others.filter_map(|other| Some((other, has_it(self, other)?))).next();
+        let runs = |(_, started): &(usize, AnswerStarted)| started.live.owner().is_none();
+        let found = others.filter_map(|other| Some((other, has_it(self, other)?))).find(runs);
         let Some((other, started)) = found.filter(|_| has_it(self, instance).is_none()) else { return };
         self.coverage.answers_wanted += 1;
         let process = self.process(other);
