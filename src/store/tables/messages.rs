@@ -86,7 +86,7 @@ impl<'a> EntryReader<'a> {
             let message = Message {
                 id: MessageId(ids.uuid(number, created_at)),
                 conversation_id,
-                sender: sender.clone(),
+                sender,
                 sender_name,
                 role: decode(row, 0, role_of)?,
                 status: decode(row, 1, status_of)?,
@@ -102,17 +102,7 @@ impl<'a> EntryReader<'a> {
                 answer: None,
                 reasoning: None,
             };
-            Ok(Event {
-                number,
-                kind: message_event_kind(&sender),
-                at: created_at,
-                actor: sender,
-                correlation_id: row.get(7)?,
-                workspace_id,
-                conversation_id: Some(conversation_id),
-                recipients: Arc::default(),
-                body: EventBody::Message(message),
-            })
+            Ok(event_of(message, number, workspace_id, row.get(7)?))
         };
         self.entry.query_row([sql(number)], read).optional()
     }
@@ -129,17 +119,22 @@ fn event(row: Row<'_>, ids: &IdKey) -> SqlResult<Event> {
     let uuid = |column| -> SqlResult<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
     let conversation_id = ConversationId(uuid(12)?);
     let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
-    Ok(Event {
-        number: number(row.get(0)?),
+    Ok(event_of(message, number(row.get(0)?), WorkspaceId(uuid(14)?), row.get(10)?))
+}
+
+/// The event of a message that is its own entry of the journal, without recipients.
+fn event_of(message: Message, number: EventNumber, workspace_id: WorkspaceId, correlation_id: Arc<str>) -> Event {
+    Event {
+        number,
         kind: message_event_kind(&message.sender),
         at: message.created_at,
         actor: message.sender.clone(),
-        correlation_id: row.get(10)?,
-        workspace_id: WorkspaceId(uuid(14)?),
-        conversation_id: Some(conversation_id),
+        correlation_id,
+        workspace_id,
+        conversation_id: Some(message.conversation_id),
         recipients: Arc::default(),
         body: EventBody::Message(message),
-    })
+    }
 }
 
 /// The event of a message without recipients, the number of its conversation, and the owner of its workspace.

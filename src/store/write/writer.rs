@@ -196,9 +196,9 @@ impl Writer {
     }
 
     /// Runs the first of the commands in order, in one transaction with one commit: at least one, and all of them unless they
-    /// write `TRANSACTION_ROWS_MAX` rows. If that fails, each command runs in its own transaction, also a single one if the session was lost. Returns one result per
-    /// command that has run, in the same order; the caller passes the other commands again. The wall clock may go
-    /// back or jump: assigned times only grow, and nothing expires by it.
+    /// write `TRANSACTION_ROWS_MAX` rows. If that fails, each command runs in its own transaction, also a single one if the session
+    /// was lost. Returns one result per command that has run, in the same order; the caller passes the other commands again. The
+    /// wall clock may go back or jump: assigned times only grow, and nothing expires by it.
     pub fn commit_batch(&mut self, commands: &[Command], now: Now) -> Committed {
         // An inbox flush shares the transaction. If it fails, the commands are retried without it.
         let flushes = self.connection.leads();
