@@ -31,6 +31,15 @@ fn id(stream: &Stream) -> String {
     stream.established.data["stream_id"].as_str().expect("an id").to_owned()
 }
 
+/// Renews a stream of a user and returns the status. An instance that gets no answer in time from the one of the stream
+/// responds 503, and says when to try again.
+#[track_caller]
+fn renew(user: &mut User, id: &str) -> u16 {
+    let response = user.post(&format!("/output/streams/{id}/renew"), json!({}));
+    assert_eq!(response.status == 503, response.header("Retry-After").is_some(), "{}", response.shown());
+    response.status
+}
+
 #[test]
 fn streams_are_listed_and_renewed_at_any_instance() {
     let redis = TestRedis::start();
@@ -41,24 +50,23 @@ fn streams_are_listed_and_renewed_at_any_instance() {
     let all: Vec<String> = streams.iter().map(id).collect();
     for instance in 0..3 {
         let mut ann = cluster.user(instance, "ann");
-        eventually("the list is complete", || listed(&mut ann).1);
-        assert_eq!(listed(&mut ann), (all.clone(), true), "the oldest first");
+        eventually("all are listed, the oldest first", || listed(&mut ann) == (all.clone(), true));
         for id in &all {
-            ann.post(&format!("/output/streams/{id}/renew"), json!({})).expect(200);
+            eventually("it is renewed", || renew(&mut ann, id) == 200);
         }
         // That of another user, and one that there never was.
         let mut bob = cluster.user(instance, "bob");
-        bob.post(&format!("/output/streams/{}/renew", all[0]), json!({})).expect(409);
+        eventually("another user is rejected", || renew(&mut bob, &all[0]) == 409);
         let unknown = "00000000-0000-4000-8000-000000000000";
-        ann.post(&format!("/output/streams/{unknown}/renew"), json!({})).expect(409);
+        eventually("an unknown stream is rejected", || renew(&mut ann, unknown) == 409);
     }
     // An instance that does not answer.
     cluster.pause(2);
     let mut ann = cluster.user(0, "ann");
-    let (some, is_complete) = listed(&mut ann);
-    assert_eq!((some, is_complete), ([&all[..2], &all[3..5]].concat(), false));
-    ann.post(&format!("/output/streams/{}/renew", all[1]), json!({})).expect(200);
-    ann.post(&format!("/output/streams/{}/renew", all[2]), json!({})).expect(503);
+    let others = ([&all[..2], &all[3..5]].concat(), false);
+    eventually("those of the others are listed", || listed(&mut ann) == others);
+    eventually("one of another instance is renewed", || renew(&mut ann, &all[1]) == 200);
+    assert_eq!(renew(&mut ann, &all[2]), 503);
     cluster.resume(2);
     eventually("the list is complete again", || listed(&mut ann) == (all.clone(), true));
     // Without Redis, each instance has its own.
@@ -67,9 +75,8 @@ fn streams_are_listed_and_renewed_at_any_instance() {
     eventually("the list is that of one instance", || {
         listed(&mut ann) == (vec![all[0].clone(), all[3].clone()], false)
     });
-    ann.post(&format!("/output/streams/{}/renew", all[0]), json!({})).expect(200);
-    let elsewhere = ann.post(&format!("/output/streams/{}/renew", all[1]), json!({})).expect(503);
-    assert!(elsewhere.header("Retry-After").is_some());
+    assert_eq!(renew(&mut ann, &all[0]), 200);
+    assert_eq!(renew(&mut ann, &all[1]), 503);
 }
 
 /// Opens a stream of a user at an instance; `None` if the user has too many.
