@@ -25,6 +25,7 @@ use crate::store::sql::{EngineError, SqlConnection, SqlResult};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
+use crate::store::sqlite::open_database::OpenDatabase;
 use crate::store::sqlite::schema::DatabaseMeta;
 #[cfg(feature = "cluster")]
 use crate::store::sqlite::schema::SchemaState;
@@ -255,8 +256,24 @@ impl Admin {
         self.resolve(selector)
     }
 
+    /// Copies the log to the database, as a server does when it starts, unless one has the database open. A server that was killed
+    /// after a failed sync has left frames behind which a commit would be lost by a power cut.
+    fn settle(&self) -> Result<(), OpenError> {
+        if self.file.is_some()
+            && file_id(&self.path) == self.file
+            && let Some(_lock) = Lock::try_acquire(&self.path)?
+        {
+            let (mut files, db, _) = OpenDatabase::open(&self.path, false)?;
+            let prepared = files.prepare(db.sqlite());
+            files.close(db);
+            prepared.map_err(|error| self.open_error(&error))?;
+        }
+        Ok(())
+    }
+
     /// Runs `change` in one transaction, and commits it if it does not fail.
     fn change<T>(&mut self, change: impl FnOnce(&Admin) -> Result<T, Abort<AdminError>>) -> Result<T, AdminError> {
+        self.settle()?;
         let run = || {
             #[cfg(feature = "cluster")]
             let mut turns = Turns::new(false, 0);

@@ -2,7 +2,7 @@
 
 use super::cuts::{RecordedStep, Recording};
 use super::model::{Disk, Image, Survival};
-use super::script::{Script, Step};
+use super::script::{AdminStep, Script, Step};
 use super::store::{Checked, Done, Dump, Store, check_verify};
 use super::vfs::{Device, Failure, Planted, locked};
 use cortex_core::internals::random::mix;
@@ -242,35 +242,71 @@ fn fail_at(
 /// Makes the syncs of one step fail, kills the process, and goes on with the next commands, for each step in turn. Then the power is
 /// cut. Returns the number of steps of which the next process has found what was rejected.
 pub fn kill_after_failed_syncs(recording: &Recording) -> Checked<u64> {
-    let is_command = |recorded: &&RecordedStep| matches!(recorded.step, Step::Commands(_));
     let mut found = 0;
-    for (place, recorded) in recording.steps.iter().enumerate().skip(2).filter(|(_, recorded)| is_command(recorded)) {
-        let mut store = Store::opened(Device::new(Disk::of(&recording.steps[place - 2].image), Planted::Nothing))?;
-        // The log begins with what was synced.
-        store.apply(&recording.steps[place - 1].step, recording.steps[place - 1].now)?;
-        locked(&store.device).fails_syncs = true;
-        store.apply(&recorded.step, recorded.now)?;
-        locked(&store.device).fails_syncs = false;
-        let before = store.dump();
-        store.restart()?;
+    for place in places_of_commands(recording) {
+        let (mut store, before) = killed_after_a_failed_sync(recording, place)?;
+        store.open()?;
         found += u64::from(store.dump() != before);
-        for next in recording.steps[place + 1..].iter().filter(is_command) {
+        for next in recording.steps[place + 1..].iter().filter(|recorded| is_command(recorded)) {
             store.apply(&next.step, next.now)?;
         }
-        let acknowledged = store.dump();
-        let mut random = Random::new(place as u64);
-        for survival in [Survival::Nothing, Survival::AnySectors] {
-            let image = store.image(survival, &mut random);
-            let mut next = Store::opened(Device::new(Disk::of(&image), Planted::Nothing))?;
-            let differences = next.dump().differences(&acknowledged);
-            if !differences.is_empty() {
-                return Err(format!(
-                    "step {place}, {survival:?}: the rows are not the acknowledged ones: {differences:?}"
-                ));
-            }
-        }
+        let images = images_after_a_cut(&store, place);
+        same_rows(images, &store.dump()).map_err(|error| format!("step {place}: {error}"))?;
     }
     Ok(found)
+}
+
+/// As `kill_after_failed_syncs`, but the next process is a command of the command line, and the power is cut after it.
+pub fn administer_after_failed_syncs(recording: &Recording) -> Checked {
+    for place in places_of_commands(recording) {
+        let (mut store, _) = killed_after_a_failed_sync(recording, place)?;
+        store.administer(&AdminStep::Add("admin"), recording.steps[place].now)?;
+        let images = images_after_a_cut(&store, place);
+        store.open()?;
+        same_rows(images, &store.dump()).map_err(|error| format!("step {place}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn is_command(recorded: &RecordedStep) -> bool {
+    matches!(recorded.step, Step::Commands(_))
+}
+
+/// The places of the steps with commands, after two other steps.
+fn places_of_commands(recording: &Recording) -> impl Iterator<Item = usize> {
+    (2..recording.steps.len()).filter(|place| is_command(&recording.steps[*place]))
+}
+
+/// A store whose process was killed after the syncs of a step had failed, and its rows before the kill.
+fn killed_after_a_failed_sync(recording: &Recording, place: usize) -> Checked<(Store, Dump)> {
+    let [begin, previous, recorded] = &recording.steps[place - 2..=place] else { unreachable!("three steps") };
+    let mut store = Store::opened(Device::new(Disk::of(&begin.image), Planted::Nothing))?;
+    // The log begins with what was synced.
+    store.apply(&previous.step, previous.now)?;
+    locked(&store.device).fails_syncs = true;
+    store.apply(&recorded.step, recorded.now)?;
+    locked(&store.device).fails_syncs = false;
+    let before = store.dump();
+    store.kill();
+    Ok((store, before))
+}
+
+/// What may be on the disk after a power cut.
+fn images_after_a_cut(store: &Store, seed: usize) -> [Image; 2] {
+    let mut random = Random::new(seed as u64);
+    [Survival::Nothing, Survival::AnySectors].map(|survival| store.image(survival, &mut random))
+}
+
+/// A database that is opened from one of the images has these rows.
+fn same_rows(images: [Image; 2], acknowledged: &Dump) -> Checked {
+    for image in images {
+        let mut next = Store::opened(Device::new(Disk::of(&image), Planted::Nothing))?;
+        let differences = next.dump().differences(acknowledged);
+        if !differences.is_empty() {
+            return Err(format!("the rows are not the acknowledged ones: {differences:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// A database with some content, and the script that made it.

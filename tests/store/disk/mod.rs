@@ -121,6 +121,7 @@ fn a_kill_after_a_failed_sync_loses_nothing_later() {
     let recording = cuts::record(SCRIPT, 20, Planted::Nothing).unwrap_or_else(|error| panic!("{error}"));
     let found = lives::kill_after_failed_syncs(&recording).unwrap_or_else(|error| panic!("{error}"));
     assert!(found > 0, "a process finds what was rejected");
+    lives::administer_after_failed_syncs(&recording).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Databases with some content.

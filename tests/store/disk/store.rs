@@ -13,6 +13,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
+use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,6 +25,8 @@ const CHECKPOINT_FRAMES: u32 = 40;
 const STARTS_MAX: u32 = 200;
 /// The name of the database. It ends as none of its log, its journal and its backup does.
 const NAME: &str = "a.db";
+/// The name of its lock, which is no file of SQLite's.
+const LOCK_NAME: &str = "a.db.lock";
 
 pub type Checked<T = ()> = Result<T, String>;
 
@@ -32,6 +35,8 @@ pub struct Store {
     pub device: SharedDevice,
     directory: Scratch,
     writer: Option<Writer>,
+    /// The lock of a process that has the database open for writing.
+    lock: Option<File>,
     /// A reader that keeps checkpoints from ending.
     holder: Option<Connection>,
 }
@@ -57,11 +62,14 @@ impl Store {
         }
         let device = Arc::new(Mutex::new(device));
         vfs::mount(&directory.0, Arc::clone(&device));
-        Store { device, directory, writer: None, holder: None }
+        Store { device, directory, writer: None, lock: None, holder: None }
     }
 
     /// Opens the database. While the disk fails, the process is started again, as its supervisor does.
     pub fn open(&mut self) -> Checked {
+        let lock = File::create(self.directory.0.join(LOCK_NAME)).expect("a file can be created");
+        lock.lock().expect("no other process runs");
+        self.lock = Some(lock);
         for _ in 0..STARTS_MAX {
             match Writer::open(&config(self.database())) {
                 Ok(mut writer) => {
@@ -108,16 +116,21 @@ impl Store {
 
     /// Ends the process, as a kill does, and starts another one on the same disk.
     pub fn restart(&mut self) -> Checked {
+        self.kill();
+        self.open()
+    }
+
+    /// Ends the process, as a kill does. The disk goes on.
+    pub fn kill(&mut self) {
         let mut device = self.end();
         (device.is_off, device.failed_database_syncs) = (false, 0);
         *self = Store::start(device);
-        self.open()
     }
 
     /// Ends the process. Returns its disk.
     fn end(&mut self) -> Device {
         locked(&self.device).is_off = true;
-        (self.holder, self.writer) = (None, None);
+        (self.holder, self.writer, self.lock) = (None, None, None);
         let off = Device { is_off: true, ..Device::new(Disk::default(), Planted::Nothing) };
         std::mem::replace(&mut *locked(&self.device), off)
     }
@@ -224,7 +237,8 @@ impl Store {
         self.holder = reads(&self.directory.0.join(NAME)).ok();
     }
 
-    fn administer(&self, step: &AdminStep, now: Now) -> Checked {
+    /// Runs a command of the command line.
+    pub fn administer(&self, step: &AdminStep, now: Now) -> Checked {
         let text = |error: &dyn std::fmt::Debug| format!("{error:?}");
         let mut admin = Admin::open(&self.database(), false).map_err(|error| text(&error))?;
         let by_id = |id: &str| UserSelector::Id(UserId::new_unchecked(id));
