@@ -160,14 +160,8 @@ fn measure_posts(name: &str, instances: &[Server], duration: Duration) -> Result
 
 fn post_input(server: &Server, content: &str) -> Scenario {
     let body = format!("{{\"content\":\"{content}\"}}");
-    let request = format!(
-        "POST /input HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        server.address,
-        server.token,
-        body.len(),
-    );
-    Scenario { name: "POST /input", request: request.into_bytes(), body_start: b"{\"status\":\"received\"" }
+    let request = http::post(server.address, "/input", &http::bearer(&server.token), &body);
+    Scenario { name: "POST /input", request, body_start: b"{\"status\":\"received\"" }
 }
 
 /// Measures the events that arrive in streams at all instances, while one of them gets messages as fast as it takes them.

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use support::bench_store::{BenchStore, command, post};
 use support::figures::{self, PROGRAM};
+use support::http;
 use support::server::Server;
 
 const FEW: usize = 1_000;
@@ -87,12 +88,7 @@ fn fill(path: PathBuf, sizes: [usize; 2]) -> Vec<Filled> {
 fn measure_row(row: &str, server: &Server, target: &str, duration: Duration) -> Result<(), String> {
     let scenario = Scenario {
         name: "GET /conversations/{id}/messages",
-        request: format!(
-            "GET {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: history\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n\r\n",
-            server.address,
-            server.token_of(USER),
-        )
-        .into_bytes(),
+        request: http::get(server.address, target, &http::bearer(&server.token_of(USER))),
         body_start: b"[{\"id\":\"",
     };
     let mut load =

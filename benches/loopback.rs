@@ -182,23 +182,13 @@ fn print_row(name: &str, connections: usize, measured: &Measured, limit: Option<
 }
 
 fn get_root(address: SocketAddr) -> Scenario {
-    Scenario {
-        name: "GET /",
-        request: format!("GET / HTTP/1.1\r\nHost: {address}\r\nUser-Agent: loopback\r\nAccept: */*\r\n\r\n")
-            .into_bytes(),
-        body_start: b"{\"status\":\"online\"",
-    }
+    Scenario { name: "GET /", request: http::get(address, "/", ""), body_start: b"{\"status\":\"online\"" }
 }
 
 fn get_verify(server: &Server) -> Scenario {
     Scenario {
         name: "GET /auth/verify",
-        request: format!(
-            "GET /auth/verify HTTP/1.1\r\nHost: {}\r\nUser-Agent: loopback\r\nAccept: */*\r\n\
-             Authorization: Bearer {}\r\n\r\n",
-            server.address, server.token,
-        )
-        .into_bytes(),
+        request: http::get(server.address, "/auth/verify", &http::bearer(&server.token)),
         body_start: b"{\"user_id\":\"",
     }
 }
@@ -208,14 +198,7 @@ fn post_input(server: &Server) -> Scenario {
     let body = format!("{{\"content\":\"{content}\"}}");
     Scenario {
         name: "POST /input, durable",
-        request: format!(
-            "POST /input HTTP/1.1\r\nHost: {}\r\nUser-Agent: loopback\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            server.address,
-            server.token,
-            body.len(),
-        )
-        .into_bytes(),
+        request: http::post(server.address, "/input", &http::bearer(&server.token), &body),
         body_start: b"{\"status\":\"received\"",
     }
 }

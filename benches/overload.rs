@@ -14,7 +14,7 @@ use support::connection::Connection;
 use support::figures::{self, PROGRAM};
 use support::files;
 use support::histogram::Histogram;
-use support::http::SILENCE_MAX;
+use support::http::{self, SILENCE_MAX};
 use support::server::Server;
 
 const USERS: usize = 64;
@@ -227,14 +227,7 @@ impl<'s> Load<'s> {
 
 fn request(server: &Server, user: &str) -> Vec<u8> {
     let body = format!("{{\"content\":\"{}\"}}", "x".repeat(CONTENT_BYTES));
-    format!(
-        "POST /input HTTP/1.1\r\nHost: {}\r\nUser-Agent: overload\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        server.address,
-        server.token_of(user),
-        body.len(),
-    )
-    .into_bytes()
+    http::post(server.address, "/input", &http::bearer(&server.token_of(user)), &body)
 }
 
 struct Response {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use support::bench_store::{BenchStore, command, create_conversation, post};
 use support::figures::{self, PROGRAM};
 use support::files;
-use support::http::SILENCE_MAX;
+use support::http::{self, SILENCE_MAX};
 use support::server::{MEMORY_OF_MANY_STREAMS, Server};
 
 const CONTENT_BYTES: usize = 200;
@@ -162,14 +162,8 @@ fn close(store: BenchStore) -> PathBuf {
 }
 
 fn request(server: &Server, user: &str, after: EventNumber) -> Vec<u8> {
-    format!(
-        "GET /output/stream HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: text/event-stream\r\n\
-         Last-Event-ID: {}\r\nAuthorization: Bearer {}\r\n\r\n",
-        server.address,
-        after.0,
-        server.token_of(user),
-    )
-    .into_bytes()
+    let fields = format!("Last-Event-ID: {}\r\n{}", after.0, http::bearer(&server.token_of(user)));
+    http::get_events(server.address, "/output/stream", &fields)
 }
 
 struct Stream {

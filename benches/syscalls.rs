@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::time::Duration;
 use support::figures::{self, PROGRAM};
+use support::http;
 use support::server::Server;
 use traffic::{Pace, Traffic};
 
@@ -127,26 +128,14 @@ fn parse_line(line: &str) -> Option<(String, u64)> {
 }
 
 fn get_root(server: &Server) -> Scenario {
-    Scenario {
-        name: "GET /",
-        request: format!("GET / HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n", server.address)
-            .into_bytes(),
-        body_start: b"{\"status\":\"online\"",
-    }
+    Scenario { name: "GET /", request: http::get(server.address, "/", ""), body_start: b"{\"status\":\"online\"" }
 }
 
 fn post_input(server: &Server) -> Scenario {
     let body = format!("{{\"content\":\"{}\"}}", "x".repeat(200));
     Scenario {
         name: "POST /input, durable",
-        request: format!(
-            "POST /input HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            server.address,
-            server.token,
-            body.len(),
-        )
-        .into_bytes(),
+        request: http::post(server.address, "/input", &http::bearer(&server.token), &body),
         body_start: b"{\"status\":\"received\"",
     }
 }

@@ -3,7 +3,7 @@
 //! A delta's text is its time of sending in nanoseconds, as 16 hexadecimal digits, which separates joined deltas.
 
 use crate::support::histogram::Histogram;
-use crate::support::http::{SILENCE_MAX, open_stream, read_head};
+use crate::support::http::{self, SILENCE_MAX, open_stream, read_head};
 use crate::support::server::Server;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -434,14 +434,8 @@ impl Connection {
     }
 
     fn send(&mut self, path: &str, body: &str) -> Result<(), String> {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            self.address,
-            self.token,
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes()).map_err(|error| format!("POST {path}: {error}"))
+        let request = http::post(self.address, path, &http::bearer(&self.token), body);
+        self.stream.write_all(&request).map_err(|error| format!("POST {path}: {error}"))
     }
 
     fn receive(&mut self) -> Result<String, String> {

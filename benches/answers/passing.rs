@@ -3,7 +3,7 @@
 
 use super::Load;
 use crate::support::histogram::Histogram;
-use crate::support::http::read_head;
+use crate::support::http::{self, read_head};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 use std::io::{ErrorKind, Read, Write};
@@ -113,17 +113,11 @@ impl Load {
 /// Sends a request on a new connection.
 fn ask(target: &Target, streams: bool) -> Result<std::net::TcpStream, String> {
     let body = format!(r#"{{"model":"bench","stream":{streams},"messages":[{{"role":"user","content":"Hello?"}}]}}"#);
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        target.address,
-        target.token,
-        body.len()
-    );
+    let request = http::post(target.address, "/v1/chat/completions", &http::bearer(&target.token), &body);
     let send = || -> std::io::Result<std::net::TcpStream> {
         let mut stream = std::net::TcpStream::connect(target.address)?;
         stream.set_nodelay(true)?;
-        stream.write_all(request.as_bytes())?;
+        stream.write_all(&request)?;
         Ok(stream)
     };
     send().map_err(|error| format!("a request to {}: {error}", target.address))

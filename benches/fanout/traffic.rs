@@ -4,7 +4,7 @@ use crate::streams::{Received, Streams, TIME_DIGITS};
 use crate::support::connection::Connection;
 use crate::support::cores;
 use crate::support::histogram::Histogram;
-use crate::support::http::{SILENCE_MAX, open_stream, read_head};
+use crate::support::http::{self, SILENCE_MAX, open_stream, read_head};
 use crate::support::server::Server;
 use mio::{Events, Poll, Token};
 use std::io::ErrorKind;
@@ -186,15 +186,9 @@ impl Publisher {
         let rest: String = ('a'..='z').chain([' ']).cycle().take(CONTENT_BYTES - TIME_DIGITS).collect();
         let body_start = "{\"content\":\"";
         let body = format!("{body_start}{time}{rest}\"}}");
-        let head = format!(
-            "POST /input HTTP/1.1\r\nHost: {}\r\nUser-Agent: fanout\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            server.address,
-            server.token,
-            body.len(),
-        );
-        let content_at = head.len() + body_start.len();
-        Ok(Publisher { connection, request: (head + &body).into_bytes(), content_at })
+        let request = http::post(server.address, "/input", &http::bearer(&server.token), &body);
+        let content_at = request.len() - body.len() + body_start.len();
+        Ok(Publisher { connection, request, content_at })
     }
 
     /// Sends a message whose content starts with the time.

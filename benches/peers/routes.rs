@@ -2,13 +2,13 @@
 
 use crate::fan_out::{Greeting, Route, UNDELIVERED_MAX, content};
 use crate::servers::ROOM;
-use crate::support::http::read_head;
+use crate::support::http::{bearer, get_events, post, read_head};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// `POST /input` and `GET /output/stream`.
 pub fn api(address: SocketAddr, token: &str) -> Route {
-    let authorization = format!("Authorization: Bearer {token}\r\n");
+    let authorization = bearer(token);
     let body = format!("{{\"content\":\"{}\"}}", content());
     Route {
         publish: address,
@@ -17,7 +17,7 @@ pub fn api(address: SocketAddr, token: &str) -> Route {
         reply: Some(http_reply),
         undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
-        subscription: get(address, "/output/stream", &authorization),
+        subscription: get_events(address, "/output/stream", &authorization),
         opened: b"connection_established",
     }
 }
@@ -31,7 +31,7 @@ pub fn nchan(address: SocketAddr) -> Route {
         reply: Some(http_reply),
         undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
-        subscription: get(address, "/subscribe", ""),
+        subscription: get_events(address, "/subscribe", ""),
         opened: b"\r\n\r\n",
     }
 }
@@ -47,7 +47,7 @@ pub fn durable_streams(address: SocketAddr) -> Result<Route, String> {
         reply: Some(http_reply),
         undelivered_max: UNDELIVERED_MAX,
         subscribe: address,
-        subscription: get(address, &format!("{path}?offset=now&live=sse"), ""),
+        subscription: get_events(address, &format!("{path}?offset=now&live=sse"), ""),
         opened: b"upToDate",
     })
 }
@@ -137,23 +137,6 @@ fn event() -> String {
          \"correlation_id\":\"0123456789abcdef\"}}",
         content()
     )
-}
-
-/// A request; nchan requires that a stream is accepted.
-pub fn get(address: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
-    let accept = if path == "/" { "*/*" } else { "text/event-stream" };
-    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: peers\r\nAccept: {accept}\r\n{fields}\r\n")
-        .into_bytes()
-}
-
-/// A request with JSON.
-pub fn post(address: SocketAddr, path: &str, fields: &str, body: &str) -> Vec<u8> {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: peers\r\nAccept: */*\r\n{fields}\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
 }
 
 /// `Some(())` once the response is complete.

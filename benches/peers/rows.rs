@@ -7,6 +7,7 @@ use crate::servers::{self, Kind, ROOM};
 use crate::support::bare_loop::BareLoop;
 use crate::support::figures::PROGRAM;
 use crate::support::histogram::Histogram;
+use crate::support::http;
 use crate::support::server::Server;
 use crate::{bare_http, bare_sqlite, bare_writes, routes};
 use std::net::SocketAddr;
@@ -191,7 +192,7 @@ impl Bench {
             _ => return Err("it does not serve GET /".into()),
         };
         let scenario =
-            Scenario { name: "GET /", request: routes::get(address, "/", ""), body_start: b"{\"status\":\"online\"" };
+            Scenario { name: "GET /", request: http::get(address, "/", ""), body_start: b"{\"status\":\"online\"" };
         self.requests(&running, address, &scenario, connections, requests_each)
     }
 
@@ -200,7 +201,7 @@ impl Bench {
         let body = format!("{{\"content\":\"{}\"}}", content());
         let input = |address, token: &str| Scenario {
             name: "POST /input",
-            request: routes::post(address, "/input", &format!("Authorization: Bearer {token}\r\n"), &body),
+            request: http::post(address, "/input", &http::bearer(token), &body),
             body_start: b"{\"status\":\"received\"",
         };
         let (running, address, scenario) = match contender {
@@ -217,7 +218,7 @@ impl Bench {
             Contender::Peer(Kind::DurableStreams) => {
                 let (running, address) = of_peer(servers::durable_streams(core)?);
                 routes::create_stream(address)?;
-                let request = routes::post(address, &format!("/{ROOM}"), "", &body);
+                let request = http::post(address, &format!("/{ROOM}"), "", &body);
                 (running, address, Scenario { name: "append", request, body_start: b"" })
             }
             _ => return Err("it has no durable POST".into()),

@@ -31,11 +31,11 @@ const AIMS: [Aim; 12] = [
         factor: 1.0 / 0.95,
     },
     Aim {
-        text: "requests on short connections are at least 0.9 of the bare loop's",
+        text: "processor time of a request on a short connection is at most that of the bare loop by 0.9",
         row: "short connections",
-        unit: "requests/s",
+        unit: "processor µs",
         beside: Some("bare"),
-        factor: 0.9,
+        factor: 1.0 / 0.9,
     },
     Aim {
         text: "durable `POST` at 64 connections is at least 2.5 times the axum service's",

@@ -36,19 +36,45 @@ pub fn read_head(response: &[u8]) -> Result<Option<ReceivedHead>, String> {
     Ok(Some(ReceivedHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
 }
 
+/// A header field with a token.
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// A request for a response of any type.
+pub fn get(address: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
+    request(address, "GET", path, &format!("Accept: */*\r\n{fields}"), "")
+}
+
+/// A request for Server-Sent Events.
+pub fn get_events(address: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
+    request(address, "GET", path, &format!("Accept: text/event-stream\r\n{fields}"), "")
+}
+
+/// A request with JSON.
+pub fn post(address: SocketAddr, path: &str, fields: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    let fields = format!("Accept: */*\r\n{fields}Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    request(address, "POST", path, &fields, body)
+}
+
+fn request(address: SocketAddr, method: &str, path: &str, fields: &str, body: &str) -> Vec<u8> {
+    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\n{fields}\r\n{body}").into_bytes()
+}
+
 /// One `GET` on a new connection: the complete response, which must be a success.
 pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
-    let get = || -> io::Result<Vec<u8>> {
+    let fetched = || -> io::Result<Vec<u8>> {
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         get_on(&mut stream, address, path)
     };
-    get().map_err(|error| format!("GET {path}: {error}"))
+    fetched().map_err(|error| format!("GET {path}: {error}"))
 }
 
 /// One `GET` on a blocking connection, which stays open: the complete response, which must be a success.
 pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?;
+    stream.write_all(&get(address, path, ""))?;
     let mut response = Vec::new();
     let mut scratch = [0; 16 * 1024];
     loop {
@@ -68,11 +94,7 @@ pub fn open_stream(address: SocketAddr, token: &str) -> Result<std::net::TcpStre
     let open = || -> io::Result<std::net::TcpStream> {
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
-        write!(
-            stream,
-            "GET /output/stream HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\n\
-             Accept: text/event-stream\r\nAuthorization: Bearer {token}\r\n\r\n"
-        )?;
+        stream.write_all(&get_events(address, "/output/stream", &bearer(token)))?;
         let mut received = Vec::new();
         let mut scratch = [0; 4 * 1024];
         loop {
