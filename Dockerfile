@@ -8,10 +8,10 @@ FROM rust:1-bookworm AS build
 ARG FEATURES=
 WORKDIR /source
 COPY . .
-# --target keeps the flags away from what runs during the build.
+# --target keeps the flags away from what runs during the build. RUSTFLAGS would replace those of .cargo/config.toml.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
-    && RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
-       cargo build --release --locked --features "$FEATURES" --target "$target" \
+    && cargo build --release --locked --features "$FEATURES" --target "$target" \
+        --config "target.$target.rustflags=['-Ctarget-feature=+crt-static']" \
     && mkdir -p /image/data /image/tmp && cp "target/$target/release/cortex-core" /image/
 
 FROM scratch
