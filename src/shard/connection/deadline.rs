@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// When a reader that takes no further byte counts as stalled.
-    fn stalls_at(&self, timeouts: &ConnectionTimeouts) -> MonoTime {
+    pub(super) fn stalls_at(&self, timeouts: &ConnectionTimeouts) -> MonoTime {
         self.progress_at.plus_milliseconds(timeouts.stall)
     }
 }

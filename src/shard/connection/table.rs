@@ -113,6 +113,14 @@ impl ConnectionTable {
         }
     }
 
+    /// As `arm`, for a connection whose reader may stall from now on. A timer that expires before that needs no change.
+    fn arm_stall(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.slots.get(slot as usize) else { return };
+        if self.timers.get(slot).is_none_or(|armed| conn.stalls_at(&self.timeouts) < armed) {
+            self.arm(slot, now);
+        }
+    }
+
     /// Sets the timer to the connection's deadline, or clears it if there is none.
     pub(in crate::shard) fn rearm(&mut self, slot: u32, now: Now) {
         self.timers.clear(slot);
@@ -286,7 +294,7 @@ impl ConnectionTable {
             self.dirty.push(slot);
         }
         if effect.arm {
-            self.arm(slot, now);
+            self.arm_stall(slot, now);
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Subscriber {
     announces_caught_up: bool,
     /// What other shards see of the stream.
     stats: Arc<StreamStats>,
+    /// They see that everything has been delivered to it.
+    reported_complete: bool,
     heartbeat_at: MonoTime,
     /// When a page is requested again after a failure.
     retry_at: Option<MonoTime>,
@@ -149,6 +151,7 @@ impl Subscriber {
             gap_sent: EventNumber::default(),
             announces_caught_up: wanted.start != StreamStart::Now,
             stats,
+            reported_complete: false,
             heartbeat_at,
             retry_at: None,
             expiry_announced: None,
@@ -366,8 +369,11 @@ impl Subscriber {
     }
 
     /// Updates what other shards see of the stream.
-    pub(crate) fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
+    pub(crate) fn report(&mut self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
         let is_complete = self.state == DeliveryState::Live && outbox.is_empty();
+        if std::mem::replace(&mut self.reported_complete, is_complete) && is_complete {
+            return;
+        }
         self.stats.update(is_complete, self.complete_through(fan_out), outbox.bytes(), now);
     }
 
@@ -474,6 +480,7 @@ pub(super) mod tests {
                 KeyId(0),
             )),
             user,
+            reported_complete: false,
             credential: Credential::default(),
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },
             form: StreamForm { named: false, chunked: false },
