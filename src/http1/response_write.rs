@@ -36,15 +36,17 @@ pub(crate) struct ResponseHead<'a> {
     pub date: &'a [u8; 29],
     /// How the client finds the end of the body.
     pub length: Length,
-    /// All other fields, in order.
-    pub fields: &'a [(&'a str, &'a str)],
+    /// Further fields, in order. Their names are the program's own.
+    pub fields: &'a [(&'static str, &'a str)],
+    /// Whole lines of further fields, which are sent as they are.
+    pub fixed_lines: &'static str,
 }
 
 /// Appends the head, including the empty line that ends it, with room for a body of at most `COPIED_BYTES_MAX`.
 ///
 /// # Panics
 ///
-/// The head would break the framing, which is a mistake of the caller: a field with CR, LF or NUL, a body on 204 or 304,
+/// The head would break the framing, which is a mistake of the caller: a value with CR, LF or NUL, a body on 204 or 304,
 /// or `UntilClose` on a connection that persists.
 pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
     // The longest status line, Date, Content-Length and Connection, and the last CR LF.
@@ -54,7 +56,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
         Length::Known(length) if length <= COPIED_BYTES_MAX as u64 => length as usize,
         _ => 0,
     };
-    out.reserve(OWN_BYTES_MAX + field_bytes + body_bytes);
+    out.reserve(OWN_BYTES_MAX + field_bytes + head.fixed_lines.len() + body_bytes);
     write_status_line(out, head.status);
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(head.date);
@@ -80,12 +82,15 @@ pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
         (true, Version::Http11) => {}
     }
     for (name, value) in head.fields {
-        assert!(is_clean(name) && is_clean(value), "a field breaks the head");
+        debug_assert!(is_clean(name), "a name breaks the head");
+        assert!(is_clean(value), "a value breaks the head");
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+    debug_assert!(head.fixed_lines.is_empty() || head.fixed_lines.ends_with("\r\n"), "the lines are whole");
+    out.extend_from_slice(head.fixed_lines.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -145,6 +150,7 @@ mod tests {
         date: b"Sat, 31 Jan 2026 09:15:30 GMT",
         length: Length::Known(0),
         fields: &[],
+        fixed_lines: "",
     };
 
     fn written(head: &ResponseHead) -> String {
@@ -158,9 +164,14 @@ mod tests {
         let fields = [("Content-Type", "application/json"), ("Allow", "GET, HEAD")];
         let table = [
             (
-                ResponseHead { length: Length::Known(u64::MAX), fields: &fields, ..HEAD },
+                ResponseHead {
+                    length: Length::Known(u64::MAX),
+                    fields: &fields,
+                    fixed_lines: "Vary: Origin\r\n",
+                    ..HEAD
+                },
                 "HTTP/1.1 200 OK|Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 18446744073709551615|\
-                 Content-Type: application/json|Allow: GET, HEAD||",
+                 Content-Type: application/json|Allow: GET, HEAD|Vary: Origin||",
             ),
             (
                 ResponseHead { version: Version::Http10, ..HEAD },

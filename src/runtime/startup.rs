@@ -249,6 +249,7 @@ fn respond(
             date: &now.wall.imf_fixdate(),
             length: Length::Known(response.body.len() as u64),
             fields: &fields,
+            fixed_lines: "",
         },
     );
     if head.method != Method::Head {

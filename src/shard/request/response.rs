@@ -9,13 +9,14 @@ use crate::http1::response_write::{Length, ResponseHead};
 use crate::shard::Shard;
 use std::borrow::Cow;
 
-/// Most header fields of one response: those of every response, and those of the rate, of CORS and of the `Response`.
-const FIELDS_MAX: usize = 24;
+/// Most header fields of one response beside the fixed ones: those of the rate, of CORS and of the `Response`.
+const FIELDS_MAX: usize = 20;
 /// Fields of every response: no content sniffing, and no `Referer` from its links, whose URL may carry a token.
-const ALWAYS: [(&str, &str); 2] = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")];
-/// The default of `Cache-Control`. Nearly every response contains a token (RFC 6749 §5.1), private data, or a state that
-/// changes.
-const NOT_STORED: (&str, &str) = ("Cache-Control", "no-store");
+const ALWAYS: &str = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
+/// The same with the default of `Cache-Control`. Nearly every response contains a token (RFC 6749 §5.1), private data, or a
+/// state that changes.
+const ALWAYS_NOT_STORED: &str =
+    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n";
 
 impl Shard {
     /// Queues a response. The connection then waits for the next request, or closes.
@@ -69,12 +70,6 @@ impl Shard {
             add("Content-Type", response.content_type);
         }
         add("X-Request-Id", &request_context.request_id);
-        for (name, value) in ALWAYS {
-            add(name, value);
-        }
-        if !response.has("Cache-Control") {
-            add(NOT_STORED.0, NOT_STORED.1);
-        }
         let quota = request_context.quota.map(|quota| quota.field_values(&mut self.quota_text));
         if let Some((policy, remaining)) = quota {
             add("RateLimit-Policy", policy);
@@ -98,6 +93,7 @@ impl Shard {
             date: &self.date.1,
             length,
             fields: &fields[..count],
+            fixed_lines: if response.has("Cache-Control") { ALWAYS } else { ALWAYS_NOT_STORED },
         });
     }
 
