@@ -8,20 +8,22 @@ const WEIGHT_MAX: u16 = 1000;
 pub(super) fn prefers_html(accept: Option<&[u8]>) -> bool {
     let Some(accept) = accept.and_then(|raw| std::str::from_utf8(raw).ok()) else { return false };
     let weight = |media_type| weight_of(accept, media_type);
-    let html = weight("text/html").unwrap_or(0);
     // The most specific range counts.
-    let json = ["application/json", "application/*", "*/*"].into_iter().find_map(weight).unwrap_or(0);
-    html > 0 && html >= json
+    let json = || ["application/json", "application/*", "*/*"].into_iter().find_map(weight).unwrap_or(0);
+    weight("text/html").is_some_and(|html| html > 0 && html >= json())
 }
 
 /// The weight of a media range, in thousandths; `None` if it is not listed. Parameters other than `q` are ignored, and so
 /// are ranges with an invalid weight.
 fn weight_of(accept: &str, media_range: &str) -> Option<u16> {
     let weights = accept.split(',').filter_map(|element| {
-        let mut parts = element.split(';').map(str::trim);
-        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_range));
-        let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('='));
-        is_named.then(|| weight.map_or(Some(WEIGHT_MAX), parse_weight))?
+        let (name, parameters) = element.split_once(';').unwrap_or((element, ""));
+        if !name.trim().eq_ignore_ascii_case(media_range) {
+            return None;
+        }
+        let mut parameters = parameters.split(';').map(str::trim);
+        let weight = parameters.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('='));
+        weight.map_or(Some(WEIGHT_MAX), parse_weight)
     });
     weights.max()
 }

@@ -103,10 +103,9 @@ pub(super) fn parse_host(raw: &[u8]) -> Option<&str> {
 
 /// `host` without `:` and port.
 pub(super) fn without_port(host: &str) -> &str {
-    match (host.rfind(':'), host.rfind(']')) {
-        (Some(colon), Some(bracket)) if colon < bracket => host,
-        (Some(colon), _) => &host[..colon],
-        (None, _) => host,
+    match host.bytes().rposition(|byte| matches!(byte, b':' | b']')) {
+        Some(colon) if host.as_bytes()[colon] == b':' => &host[..colon],
+        _ => host,
     }
 }
 

@@ -170,11 +170,12 @@ impl Shard {
 fn new_request_id(random: &mut Random) -> Arc<str> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut id = [0; 24];
-    let (mut low, mut high) = (random.next_u64(), random.next_u64());
-    for (index, digit) in id.iter_mut().enumerate() {
-        let bits = if index < 16 { &mut low } else { &mut high };
-        *digit = HEX[(*bits & 15) as usize];
-        *bits >>= 4;
+    for digits in id.chunks_mut(16) {
+        let mut bits = random.next_u64();
+        for digit in digits {
+            *digit = HEX[(bits & 15) as usize];
+            bits >>= 4;
+        }
     }
     std::str::from_utf8(&id).expect("hexadecimal digits are ASCII").into()
 }
