@@ -118,6 +118,7 @@ fn prepared(socket: Socket) -> Result<TcpListener, ListenError> {
         return Err(ListenError::Unusable("does not listen for connections".into()));
     }
     socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)).map_err(unusable)?;
+    socket.set_tcp_nodelay(true).map_err(unusable)?;
     Ok(socket.into())
 }
 
@@ -145,6 +146,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // Connections of an earlier process in TIME_WAIT do not block the port.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // The connections inherit it. A response is written at once, so Nagle's algorithm would only delay it.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -202,5 +205,17 @@ mod tests {
         let listener = prepared(listening).unwrap();
         assert!(socket2::SockRef::from(&listener).nonblocking().unwrap());
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn connections_inherit_that_nothing_is_delayed() {
+        let passed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        passed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        passed.listen(1).unwrap();
+        for listener in [listen("127.0.0.1", 0).unwrap(), prepared(passed).unwrap()] {
+            listener.set_nonblocking(false).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert!(listener.accept().unwrap().0.nodelay().unwrap());
+        }
     }
 }

@@ -274,11 +274,6 @@ impl Shard {
         self.connections.len()
     }
 
-    /// Whether responses were queued since `count_finished`.
-    pub fn has_finished(&self) -> bool {
-        !self.finished.is_empty()
-    }
-
     /// Counts the requests whose responses were queued since the last call, and writes their log lines. Call it before the
     /// responses are written, so that a client that has read one finds its request in the metrics.
     pub fn count_finished(&mut self, now: Now) {

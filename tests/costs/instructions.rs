@@ -6,8 +6,8 @@ use crate::program::{COUNTED, Work, counts, release_build};
 /// Instructions of each kind of work, the most of several counts when it was last changed. Where several threads work, the count depends
 /// on which of them is faster: of a replay by a third, of a durable message by a tenth.
 const INSTRUCTIONS: [(Work, u64); 5] = [
-    (Work::Get("/"), 11_400),
-    (Work::Get("/auth/verify"), 33_600),
+    (Work::Get("/"), 8_800),
+    (Work::Get("/auth/verify"), 30_900),
     (Work::Post, 145_000),
     (Work::Deliver, 151_400),
     (Work::Replay, 27_000),
