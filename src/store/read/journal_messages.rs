@@ -1,9 +1,9 @@
 //! The messages of a journal page: the messages that a user may see, by number. The cost does not depend on the number of the
 //! user's conversations.
 //!
-//! The user's inbox has the numbers through its watermark. After the watermark, the newest messages of all users are scanned
-//! for those in the user's conversations. The numbers from both sources are candidates; access is checked when the message
-//! is read.
+//! The user's inbox has the numbers through its watermark. After the watermark, the numbers are read from the user's conversations
+//! if these are few, or else the newest messages of all users are scanned for those in the user's conversations. The numbers
+//! from all sources are candidates; access is checked when the message is read.
 //!
 //! Invariant: every message that the user may see is a candidate.
 
@@ -21,6 +21,10 @@ use std::collections::{HashSet, VecDeque};
 
 /// Rows of a conversation to fetch at a time.
 const FETCH: usize = 64;
+/// Conversations that are read one by one instead of a scan of the tail.
+const READ_SINGLY_MAX: usize = 64;
+/// Rows of the tail that cost as much as finding the place of one conversation in its index.
+const SEEK_ROWS: u64 = 32;
 /// Messages that are read at a time from a server.
 const READ_AHEAD_MAX: usize = 64;
 /// Rows of the tail to scan at a time, and the work after which the scan pauses.
@@ -54,18 +58,18 @@ struct Candidate {
 
 /// The source of the next candidates.
 enum Source {
-    /// A conversation, after a number. Next: End.
-    Conversation(EventNumber, EventNumber),
-    /// The inbox, after a number. Next: Tail, End.
+    /// Some conversations, after a number. Next: End.
+    Conversations(EventNumber, Vec<i64>),
+    /// The inbox, after a number. Next: Conversations, Tail, End.
     Inbox(EventNumber),
     /// The messages of all users, after a number. Next: End.
-    Tail(EventNumber, Conversations),
+    Tail(EventNumber, UserConversations),
     /// No candidates are left.
     End,
 }
 
-/// The conversations of a user.
-enum Conversations {
+/// The conversations of a user, of which a scan of the tail wants the messages.
+enum UserConversations {
     /// All conversations of the user.
     All(HashSet<i64>),
     /// Each is checked when it occurs: there are too many to list them, or too few messages.
@@ -132,21 +136,16 @@ impl<'a> Messages<'a> {
     /// The messages of a conversation since the user joined it, as a source.
     fn in_conversation(&mut self, conversation: EventNumber) -> SqlResult<Source> {
         let visible = self.visible.conversation(sql(conversation))?;
-        Ok(visible
-            .map_or(Source::End, |visible| Source::Conversation(conversation, visible.since.max(self.request.after))))
+        Ok(visible.map_or(Source::End, |visible| {
+            Source::Conversations(visible.since.max(self.request.after), vec![sql(conversation)])
+        }))
     }
 
     /// Fetches candidates, and returns the source of the next ones.
     fn fetch(&mut self) -> SqlResult<Source> {
         match std::mem::replace(&mut self.source, Source::End) {
             Source::End => Ok(Source::End),
-            Source::Conversation(conversation, after) => {
-                let mut numbers = Vec::with_capacity(FETCH);
-                messages::numbers_after(self.db, conversation, after, FETCH, &mut numbers)?;
-                self.waiting.extend(numbers.iter().map(|number| Candidate::own(*number)));
-                let last = numbers.last().filter(|_| numbers.len() == FETCH);
-                Ok(last.map_or(Source::End, |last| Source::Conversation(conversation, *last)))
-            }
+            Source::Conversations(after, conversations) => self.fetch_from(after, conversations),
             Source::Inbox(after) => match inbox::chunk_after(self.db, self.user, after)? {
                 Some(chunk) => {
                     self.waiting.extend(chunk.numbers().filter(|number| *number > after).map(Candidate::own));
@@ -158,15 +157,36 @@ impl<'a> Messages<'a> {
                     if after >= self.position {
                         return Ok(Source::End);
                     }
-                    Ok(Source::Tail(after, self.conversations(after)?))
+                    self.after_inbox(after)
                 }
             },
             Source::Tail(after, conversations) => self.fetch_tail(after, conversations),
         }
     }
 
+    /// Reads the next messages of each of some conversations.
+    fn fetch_from(&mut self, after: EventNumber, conversations: Vec<i64>) -> SqlResult<Source> {
+        let (mut numbers, mut complete_through) = (Vec::new(), None);
+        for conversation in &conversations {
+            let before = numbers.len();
+            messages::numbers_after(self.db, number(*conversation), after, FETCH, &mut numbers)?;
+            if numbers.len() - before == FETCH {
+                let last = numbers.last().copied();
+                complete_through = complete_through.min(last).or(last);
+            }
+        }
+        let scan_work = ROW_WORK * conversations.len() + ENTRY_WORK * numbers.len();
+        numbers.retain(|number| complete_through.is_none_or(|last| *number <= last));
+        numbers.sort_unstable();
+        self.waiting.extend(numbers.into_iter().map(Candidate::own));
+        if let Some(first) = self.waiting.front_mut() {
+            first.scan_work = scan_work;
+        }
+        Ok(complete_through.map_or(Source::End, |last| Source::Conversations(last, conversations)))
+    }
+
     /// Scans some of the newest messages of all users.
-    fn fetch_tail(&mut self, after: EventNumber, conversations: Conversations) -> SqlResult<Source> {
+    fn fetch_tail(&mut self, after: EventNumber, conversations: UserConversations) -> SqlResult<Source> {
         let mut statement = self.db.prepare_cached(TAIL)?;
         let mut rows = statement.query(params![sql(after), TAIL_FETCH as i64])?;
         let (mut last, mut scan_work, mut scanned) = (after, 0, 0);
@@ -194,21 +214,29 @@ impl<'a> Messages<'a> {
         Ok(Source::Tail(last, conversations))
     }
 
-    /// The user's conversations, for a scan of the messages after a number.
-    fn conversations(&self, after: EventNumber) -> SqlResult<Conversations> {
+    /// The source of the messages after a number that the inbox does not have yet.
+    fn after_inbox(&self, after: EventNumber) -> SqlResult<Source> {
         // For a few messages, single checks are cheaper than listing many conversations.
         const CHECKED_SINGLY_MAX: u64 = 64;
-        if self.position.0 - after.0 <= CHECKED_SINGLY_MAX {
-            return Ok(Conversations::Unlisted);
+        let tail_rows_max = self.position.0 - after.0;
+        if tail_rows_max <= CHECKED_SINGLY_MAX {
+            return Ok(Source::Tail(after, UserConversations::Unlisted));
         }
         let rows_max = PAGE_CONVERSATIONS_LISTED_MAX + 1;
         let mut statement = self.db.prepare_cached(CONVERSATIONS_OF)?;
         let found = statement.query_map([self.user, rows_max as i64], |row| row.get(0))?;
         let found: Vec<Option<i64>> = found.collect::<SqlResult<_>>()?;
-        Ok(if found.len() < rows_max {
-            Conversations::All(found.into_iter().flatten().collect())
-        } else {
-            Conversations::Unlisted
+        if found.len() == rows_max {
+            return Ok(Source::Tail(after, UserConversations::Unlisted));
+        }
+        let conversations: HashSet<i64> = found.into_iter().flatten().collect();
+        // A server is asked once instead.
+        let is_read_singly = !self.db.is_server()
+            && conversations.len() <= READ_SINGLY_MAX
+            && conversations.len() as u64 * SEEK_ROWS <= tail_rows_max;
+        Ok(match is_read_singly {
+            true => Source::Conversations(after, conversations.into_iter().collect()),
+            false => Source::Tail(after, UserConversations::All(conversations)),
         })
     }
 }
@@ -219,12 +247,12 @@ impl Candidate {
     }
 }
 
-impl Conversations {
+impl UserConversations {
     /// Whether a conversation is one of the user, and the work of the check.
     fn contain(&self, conversation: i64, visible: &mut VisibleMessages<'_>) -> SqlResult<(bool, usize)> {
         match self {
-            Conversations::All(all) => Ok((all.contains(&conversation), ENTRY_WORK)),
-            Conversations::Unlisted => {
+            UserConversations::All(all) => Ok((all.contains(&conversation), ENTRY_WORK)),
+            UserConversations::Unlisted => {
                 let work = if visible.has_checked(conversation) { ENTRY_WORK } else { ROW_WORK };
                 Ok((visible.conversation(conversation)?.is_some(), work))
             }

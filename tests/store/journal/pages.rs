@@ -86,3 +86,32 @@ fn a_user_of_very_many_conversations_receives_all_messages() {
         assert_eq!(seen, conversations, "{user}");
     }
 }
+
+/// A user who has few conversations gets their messages in one order, although one has many and another few.
+#[test]
+fn messages_of_a_busy_and_a_quiet_conversation_are_merged() {
+    let mut world = World::in_memory();
+    let workspace = world.workspace("ann");
+    let [busy, quiet, other] =
+        [&["ben"][..], &["ben"], &[]].map(|participants| world.conversation("ann", workspace, participants));
+    let start = world.writer().position().0;
+    let place = |post: usize| if post % 50 == 7 { quiet } else { [busy, other, busy][post % 3] };
+    let posts: Vec<Command> =
+        (0..1000).map(|number| command("ann", post(ConversationRef::Id(place(number)), "x"))).collect();
+    let committed = world.commit(&posts);
+    let of_ben: Vec<u64> = committed
+        .events
+        .iter()
+        .filter(|event| event.conversation_id != Some(other))
+        .map(|event| event.number.0)
+        .collect();
+    for bytes_max in [1, 1000, usize::MAX] {
+        let (mut after, mut seen) = (start, Vec::new());
+        while after < committed.through.0 {
+            let page = world.page("ben", after, bytes_max, EVERYTHING);
+            seen.extend(page.events.iter().map(|event| event.number.0));
+            after = page.through.0;
+        }
+        assert_eq!(seen, of_ben, "pages of {bytes_max} bytes");
+    }
+}
