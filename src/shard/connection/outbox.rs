@@ -112,7 +112,7 @@ impl Outbox {
     /// Queues an event that other connections get too.
     pub(crate) fn push_frame(&mut self, frame: Arc<EventFrame>, form: StreamForm) {
         self.bytes += frame.len(form);
-        self.segments.push_back(Segment::Frame(frame, form));
+        self.push(Segment::Frame(frame, form));
     }
 
     /// Queues an event of which only a part is to be in memory. The queue must be empty.
@@ -123,7 +123,15 @@ impl Outbox {
         let mut event = Box::new(LongEvent { number, form, len, digest, part, part_at: 0 });
         event.load(frame, 0, part_bytes);
         self.bytes += len;
-        self.segments.push_back(Segment::Long(event));
+        self.push(Segment::Long(event));
+    }
+
+    /// Appends a segment. Most connections never have a second one waiting, so the first gets only the memory that it needs.
+    fn push(&mut self, segment: Segment) {
+        if self.segments.capacity() == 0 {
+            self.segments.reserve_exact(1);
+        }
+        self.segments.push_back(segment);
     }
 
     /// The event whose next part has to be supplied before anything can be written.
@@ -150,7 +158,7 @@ impl Outbox {
             return self.push_with(|out| out.extend_from_slice(&body));
         }
         self.bytes += body.len();
-        self.segments.push_back(match body {
+        self.push(match body {
             Cow::Borrowed(bytes) => Segment::Static(bytes),
             Cow::Owned(bytes) => Segment::Owned(bytes),
         });
@@ -195,7 +203,7 @@ impl Outbox {
             self.segments = VecDeque::new();
         }
         if !matches!(self.segments.back(), Some(Segment::Owned(last)) if last.len() < JOINED_BYTES_MAX) {
-            self.segments.push_back(Segment::Owned(Vec::with_capacity(capacity)));
+            self.push(Segment::Owned(Vec::with_capacity(capacity)));
         }
         let Some(Segment::Owned(last)) = self.segments.back_mut() else { unreachable!("the last segment is owned") };
         let before = last.len();
