@@ -66,6 +66,11 @@ impl StreamStats {
         self.bytes_waiting.store(bytes_waiting as u64, Relaxed);
     }
 
+    /// The user that opened it.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
     /// When its token expires.
     pub fn expires_at(&self) -> WallTime {
         WallTime(self.expires_at.load(Relaxed))

@@ -54,7 +54,6 @@ enum DeliveryState {
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     id: StreamId,
-    user: UserId,
     /// The credential of the token that opened it.
     credential: Credential,
     filter: StreamFilter,
@@ -142,7 +141,6 @@ impl Subscriber {
         };
         Subscriber {
             id,
-            user: caller.actor.id.clone(),
             credential: caller.actor.credential,
             filter: wanted.filter,
             form,
@@ -176,7 +174,7 @@ impl Subscriber {
 
     /// The user that opened it.
     pub(crate) fn user(&self) -> &UserId {
-        &self.user
+        self.stats.user()
     }
 
     /// The credential of the token that opened it.
@@ -255,7 +253,7 @@ impl Subscriber {
             return self.fill_followed(outbox);
         }
         if self.cursor < fan_out.position() {
-            let Some(subscriptions) = fan_out.subscriptions(&self.user) else { return FillResult::Nothing };
+            let Some(subscriptions) = fan_out.subscriptions(self.user()) else { return FillResult::Nothing };
             let Some(events) = subscriptions.events_after(self.cursor) else {
                 let is_due = outbox.is_empty() && self.retry_at.is_none();
                 return if is_due { FillResult::Page(self.request_page()) } else { FillResult::Nothing };
@@ -470,16 +468,14 @@ pub(super) mod tests {
 
     /// A stream of user `u` that waits for a page after event 1.
     pub(in crate::shard) fn stream(expires_at: WallTime) -> Subscriber {
-        let user = UserId::new_unchecked("u");
         Subscriber {
             id: StreamId(uuid::Uuid::nil()),
             stats: Arc::new(StreamStats::new(
-                user.clone(),
+                UserId::new_unchecked("u"),
                 Now { wall: WallTime(0), mono: MonoTime(0) },
                 expires_at,
                 KeyId(0),
             )),
-            user,
             reported_complete: false,
             credential: Credential::default(),
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },

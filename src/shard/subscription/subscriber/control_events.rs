@@ -35,7 +35,7 @@ impl Subscriber {
         let through = self.followed_through().unwrap_or(self.cursor);
         let fields = BlockFields { retry_milliseconds: Some(STREAM_RETRY_MILLISECONDS), id: Some(through) };
         self.control_with(outbox, fields, "connection_established", |json| {
-            wire::event::connection_established(&self.user, now.wall, through, epoch, &id, json)
+            wire::event::connection_established(self.user(), now.wall, through, epoch, &id, json)
         });
         if self.follows_answer() {
             return;
