@@ -25,7 +25,6 @@ use crate::store::sql::{EngineError, SqlConnection, SqlResult};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
-use crate::store::sqlite::open_database::OpenDatabase;
 use crate::store::sqlite::schema::DatabaseMeta;
 #[cfg(feature = "cluster")]
 use crate::store::sqlite::schema::SchemaState;
@@ -256,17 +255,17 @@ impl Admin {
         self.resolve(selector)
     }
 
-    /// Copies the log to the database, as a server does when it starts, unless one has the database open. A server that was killed
-    /// after a failed sync has left frames behind which a commit would be lost by a power cut.
+    /// Has the log written again, as a server does when it starts, unless one has the database open. A server that was killed after a
+    /// failed sync has left frames behind which a commit would be lost by a power cut.
     fn settle(&self) -> Result<(), OpenError> {
         if self.file.is_some()
             && file_id(&self.path) == self.file
             && let Some(_lock) = Lock::try_acquire(&self.path)?
         {
-            let (mut files, db, _) = OpenDatabase::open(&self.path, false)?;
-            let prepared = files.prepare(db.sqlite());
-            files.close(db);
-            prepared.map_err(|error| self.open_error(&error))?;
+            drop(connection::open_writing(&self.path, Durability::Full)?);
+            // What is erased is erased in the file as well.
+            connection::checkpoint_on_close(self.db.sqlite(), true)
+                .map_err(|error| OpenError::of(&self.path, &error))?;
         }
         Ok(())
     }

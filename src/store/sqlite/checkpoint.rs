@@ -33,8 +33,6 @@ pub(crate) struct WriteAheadLog {
     next_at: u32,
     /// Whether all pages of a log that is about to be lost are in the database.
     is_saved: bool,
-    /// Whether the log may have frames of an earlier process that were not synced.
-    has_old_frames: bool,
     /// Whether a sync of the database has failed.
     is_poisoned: bool,
 }
@@ -58,31 +56,8 @@ impl WriteAheadLog {
             checkpoint_frames,
             next_at: checkpoint_frames,
             is_saved: false,
-            has_old_frames: true,
             is_poisoned: false,
         })
-    }
-
-    /// Copies what an earlier process has left in the log to the database, so that the next commit restarts the log. No transaction
-    /// may be open. If a sync of that process failed, and it was killed, frames count as committed that a power cut may lose,
-    /// together with every commit behind them. A failed sync poisons the log.
-    ///
-    /// # Errors
-    /// Fails if the database cannot be written to. The next call tries again.
-    pub(crate) fn settle(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        if !self.has_old_frames || self.is_poisoned {
-            return Ok(());
-        }
-        match restart(db) {
-            // Readers of other processes may keep the log from being restarted, but not its pages from being copied.
-            Ok(_) => self.has_old_frames = false,
-            Err(error) => {
-                log::warn!("the write-ahead log of the last process cannot be copied to the database: {error}");
-                self.is_poisoned |= is_failed_sync(&error);
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     /// Runs checkpoints from this length on, in frames. For tests, whose logs are short.

@@ -3,6 +3,7 @@
 use crate::base::limits::*;
 use crate::store::error::OpenError;
 use crate::store::sql;
+use crate::store::sqlite::files::log_rewrite::rewrite_log;
 use crate::store::sqlite::files::open_files::is_log_removed;
 use crate::store::sqlite::schema::{self, DatabaseMeta, SchemaState};
 use rusqlite::config::DbConfig;
@@ -67,6 +68,8 @@ pub(crate) fn open_writing(
     // The version is checked first, so that a rejected database is not changed.
     schema::check_version(&db, path)?;
     set_up_writing(&db, durability).map_err(failed)?;
+    // What is read from now on is on disk, also what a process has left that was killed after a failed sync.
+    rewrite_log(&db).map_err(failed)?;
     schema::migrate(&mut db, path)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
     Ok((sql::SqlConnection::Sqlite(db), meta))
@@ -95,8 +98,14 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(sql::SqlConnection, Dat
     set_up_writing(&db, Durability::Full).map_err(failed)?;
     // Only the server runs checkpoints, because only it detects when a checkpoint is not allowed (`write::checkpoint`).
     db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
+    checkpoint_on_close(&db, false).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
     Ok(Some((sql::SqlConnection::Sqlite(db), meta)))
+}
+
+/// Sets whether a connection runs a checkpoint when it is closed and no other one is open.
+pub(crate) fn checkpoint_on_close(db: &Connection, runs: bool) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !runs).map(drop)
 }
 
 /// Opens a database for reading. A writer must have created it.

@@ -40,9 +40,7 @@ impl OpenDatabase {
         let durability = if is_temporary { Durability::None } else { Durability::Full };
         let (mut db, meta) = connection::open_writing(path, durability)?;
         let files = if is_temporary { None } else { Some(open_files(path)?) };
-        let mut log = WriteAheadLog::watch(db.sqlite_mut()).map_err(|error| OpenError::of(path, &error))?;
-        // On a full disk, the database can still be read. Each transaction tries again before it begins.
-        let _ = log.settle(db.sqlite());
+        let log = WriteAheadLog::watch(db.sqlite_mut()).map_err(|error| OpenError::of(path, &error))?;
         Ok((OpenDatabase { files, log }, db, meta))
     }
 
@@ -52,7 +50,6 @@ impl OpenDatabase {
     /// Fails if a file was displaced, or if the database could not be synced.
     pub(crate) fn prepare(&mut self, db: &rusqlite::Connection) -> SqlResult<()> {
         self.check(db)?;
-        self.log.settle(db)?;
         // The previous transaction has been reported by now, so no client waits for the checkpoint.
         self.log.shorten(db);
         if self.is_poisoned() {

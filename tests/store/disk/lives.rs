@@ -268,6 +268,30 @@ pub fn administer_after_failed_syncs(recording: &Recording) -> Checked {
     Ok(())
 }
 
+/// As `kill_after_failed_syncs`, but the power is cut at each call of the next process's start. Returns the number of cuts.
+pub fn cut_after_failed_syncs(recording: &Recording) -> Checked<u64> {
+    let mut cuts = 0;
+    for place in places_of_commands(recording) {
+        for call in 0.. {
+            let (mut store, _) = killed_after_a_failed_sync(recording, place)?;
+            {
+                let mut device = locked(&store.device);
+                device.cut_at = Some(device.calls + call);
+            }
+            store.open()?;
+            if !store.is_off() {
+                break;
+            }
+            for image in images_after_a_cut(&store, place + call as usize) {
+                check_verify(&Store::start(Device::new(Disk::of(&image), Planted::Nothing)))
+                    .map_err(|error| format!("step {place}, call {call}: {error}"))?;
+            }
+            cuts += 1;
+        }
+    }
+    Ok(cuts)
+}
+
 fn is_command(recorded: &RecordedStep) -> bool {
     matches!(recorded.step, Step::Commands(_))
 }
@@ -285,7 +309,6 @@ fn killed_after_a_failed_sync(recording: &Recording, place: usize) -> Checked<(S
     store.apply(&previous.step, previous.now)?;
     locked(&store.device).fails_syncs = true;
     store.apply(&recorded.step, recorded.now)?;
-    locked(&store.device).fails_syncs = false;
     let before = store.dump();
     store.kill();
     Ok((store, before))

@@ -122,6 +122,8 @@ fn a_kill_after_a_failed_sync_loses_nothing_later() {
     let found = lives::kill_after_failed_syncs(&recording).unwrap_or_else(|error| panic!("{error}"));
     assert!(found > 0, "a process finds what was rejected");
     lives::administer_after_failed_syncs(&recording).unwrap_or_else(|error| panic!("{error}"));
+    let cuts = lives::cut_after_failed_syncs(&recording).unwrap_or_else(|error| panic!("{error}"));
+    assert!(cuts > 0, "a start writes");
 }
 
 /// Databases with some content.

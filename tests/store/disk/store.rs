@@ -123,7 +123,7 @@ impl Store {
     /// Ends the process, as a kill does. The disk goes on.
     pub fn kill(&mut self) {
         let mut device = self.end();
-        (device.is_off, device.failed_database_syncs) = (false, 0);
+        (device.is_off, device.failed_database_syncs, device.fails_syncs) = (false, 0, false);
         *self = Store::start(device);
     }
 

@@ -61,7 +61,7 @@ pub struct Device {
     /// The numbers of the calls that fail, and how.
     pub failing: Range<u64>,
     pub failure: Failure,
-    /// Whether all syncs fail.
+    /// Whether all syncs of the process fail.
     pub fails_syncs: bool,
     /// The number of the call during which the power is cut.
     pub cut_at: Option<u64>,
