@@ -87,7 +87,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 	function share({ id, workspace_id, participant_ids }) {
 		const participants = h("ul.participants");
 		const input = field("Participant", "user", { placeholder: "A user's id" });
-		let ids = [];
+		let ids;
 		const show = async (present) => {
 			ids = present;
 			const { users } = await get(`/users?ids=${ids.filter((user) => !user.includes(",")).map(encodeURIComponent)}`);
@@ -98,7 +98,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 				return h("li", h("b", name || user), h("small", isSelf ? "you" : name && user),
 					!isSelf && workspaces.has(workspace_id) && iconButton("remove", `Remove ${user}`, leaveOut));
 			}));
-			input.control.value = "";
+			if (present !== participant_ids) input.control.value = "";
 			input.control.focus();
 			return false;
 		};

@@ -13,6 +13,7 @@ await scenario(async () => {
   await ann.openConversation("Gate");
   await ann.say("before ben");
 
+  await namesComeLate(ann);
   await share(ann, "ben");
   const shared = ben.tree.getByText("Shared with me");
   await shared.waitFor();
@@ -57,6 +58,21 @@ await scenario(async () => {
   assertEqual(await eve.articles.count(), 0, "eve sees no message");
   allow();
 });
+
+// The names of the participants arrive while a user's id is typed, which stays.
+async function namesComeLate(ui) {
+  let proceed;
+  const typed = new Promise((resolve) => { proceed = resolve; });
+  await ui.page.route(/\/users\?/, async (route) => { await typed; await route.continue(); });
+  await ui.button("Share conversation").click();
+  const field = ui.dialog.getByLabel("Participant", { exact: true });
+  await field.fill("be");
+  proceed();
+  await ui.dialog.getByRole("listitem").first().waitFor();
+  await ui.page.unroute(/\/users\?/);
+  assertEqual(await field.inputValue(), "be", "what was typed");
+  await closeDialog(ui);
+}
 
 async function share(ui, user) {
   await ui.button("Share conversation").click();
