@@ -50,10 +50,13 @@ fn run(
             messages.store(given.count, Relaxed);
             Ok((given, cores::thread_cpu_time()))
         });
-        let mut events = Events::with_capacity(EVENTS);
+        let (mut events, mut last_at) = (Events::with_capacity(EVENTS), Instant::now());
         while streams.deliveries != messages.load(Relaxed).saturating_mul(writers.len() as u64) {
-            poll.poll(&mut events, Some(SILENCE_MAX))?;
-            if events.is_empty() {
+            // All may have arrived before the number of messages is known.
+            poll.poll(&mut events, Some(Duration::from_millis(1)))?;
+            if !events.is_empty() {
+                last_at = Instant::now();
+            } else if last_at.elapsed() > SILENCE_MAX {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             for event in &events {
