@@ -260,9 +260,8 @@ impl Admin {
     fn settle(&self) -> Result<(), OpenError> {
         if self.file.is_some()
             && file_id(&self.path) == self.file
-            && let Some(_lock) = Lock::try_acquire(&self.path)?
+            && let Some(_lock) = open_as_server(&self.path)?
         {
-            drop(connection::open_writing(&self.path, Durability::Full)?);
             // What is erased is erased in the file as well.
             connection::checkpoint_on_close(self.db.sqlite(), true)
                 .map_err(|error| OpenError::of(&self.path, &error))?;
@@ -328,11 +327,20 @@ impl Admin {
     }
 }
 
+/// Opens and closes a database as a server does, unless a server has it open: creates or migrates it, and writes the log of a killed
+/// server again. Returns the lock; `None` if another process has it.
+fn open_as_server(path: &Path) -> Result<Option<Lock>, OpenError> {
+    let lock = Lock::try_acquire(path)?;
+    if lock.is_some() {
+        drop(connection::open_writing(path, Durability::Full)?);
+    }
+    Ok(lock)
+}
+
 /// Creates or migrates a database, or waits for another process that is doing so.
 fn create_or_migrate(path: &Path) -> Result<(SqlConnection, DatabaseMeta), OpenError> {
     for _ in 0..MIGRATION_WAITS_MAX {
-        if let Some(_lock) = Lock::try_acquire(path)? {
-            drop(connection::open_writing(path, Durability::Full)?);
+        if let Some(_lock) = open_as_server(path)? {
             if let Ok(file) = File::open(path) {
                 chown_to_parent(&file, path);
             }

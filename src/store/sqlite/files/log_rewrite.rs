@@ -30,25 +30,25 @@ fn rewrite(db: &Connection) -> rusqlite::Result<()> {
         _ => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(status), None)),
     };
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    let mut part = vec![0; PART_BYTES];
     // SAFETY: the connection is open, and has the log open as long as a transaction is open. The methods of the file get it and a
     // buffer of the length that is passed with it.
     unsafe {
         let control = ffi::SQLITE_FCNTL_JOURNAL_POINTER;
         check(ffi::sqlite3_file_control(db.handle(), c"main".as_ptr(), control, ptr::from_mut(&mut file).cast()))?;
-        let Some(methods) = file.as_ref().and_then(|file| file.pMethods.as_ref()) else { return Ok(()) };
-        let (Some(file_size), Some(read), Some(write), Some(sync)) =
-            (methods.xFileSize, methods.xRead, methods.xWrite, methods.xSync)
-        else {
-            return Ok(());
-        };
+        let methods = file.as_ref().and_then(|file| file.pMethods.as_ref());
+        let methods = methods.and_then(|all| Some((all.xFileSize?, all.xRead?, all.xWrite?, all.xSync?)));
+        let Some((file_size, read, write, sync)) = methods else { return Ok(()) };
         let mut size = 0;
         check(file_size(file, &raw mut size))?;
+        if size == 0 {
+            return Ok(());
+        }
+        let mut part = vec![0; PART_BYTES];
         for at in (0..size).step_by(PART_BYTES) {
             let bytes = (size - at).min(PART_BYTES as i64) as i32;
             check(read(file, part.as_mut_ptr().cast(), bytes, at))?;
             check(write(file, part.as_ptr().cast(), bytes, at))?;
         }
-        if size > 0 { check(sync(file, ffi::SQLITE_SYNC_NORMAL)) } else { Ok(()) }
+        check(sync(file, ffi::SQLITE_SYNC_NORMAL))
     }
 }
