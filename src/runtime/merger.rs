@@ -162,7 +162,14 @@ impl Merger {
     /// Whether a slice leads the position over events that do not come, and that may have changed any answer.
     #[cfg(feature = "cluster")]
     pub fn misses_events(&self, slice: &JournalSlice) -> bool {
-        slice.has_gap && slice.after <= self.position && self.position < slice.through
+        slice.has_gap && self.may_follow(slice)
+    }
+
+    /// Whether a slice was read after the position, as it is now. If commits have come out since, another slice must be read: the
+    /// database may lack them, if it continues from an older state, and a slice after an older position does not tell.
+    #[cfg(feature = "cluster")]
+    fn may_follow(&self, slice: &JournalSlice) -> bool {
+        slice.after == self.position
     }
 
     /// Takes a slice that was read after the position at that time, and passes on what may come out.
@@ -170,15 +177,13 @@ impl Merger {
     pub fn slice(&mut self, slice: JournalSlice, mut out: impl FnMut(Committed)) {
         self.newest = self.newest.max(slice.through);
         let misses_events = self.misses_events(&slice);
-        // Commits may have come out since.
-        if slice.after <= self.position && self.position < slice.through {
-            let events = slice.events.into_iter().filter(|event| event.number > self.position).collect();
+        if self.may_follow(&slice) {
             // Each stream then reads a page, which tells whether the user has lost an event. The responders get the others here.
             if misses_events {
                 self.position = slice.through;
                 self.recent.known_from = slice.through;
             }
-            self.pass(slice.through, events, &mut out);
+            self.pass(slice.through, slice.events.into(), &mut out);
         }
         self.release(out);
     }
@@ -348,6 +353,23 @@ mod tests {
         merger.slice(lacking.clone(), &mut out);
         assert!(!merger.misses_events(&lacking), "its events have come");
         assert_eq!(passed, [(5, 5), (7, 7), (7, 8)]);
+    }
+
+    /// The slice is from a database that lacks the commit, and whose numbers have leapt.
+    #[test]
+    fn a_slice_from_before_the_newest_commit_does_not_come_out() {
+        let mut merger = Merger::new(EventNumber(5), true, &MemoryPlan::unlimited());
+        let mut passed = Vec::new();
+        let mut out = |commit: Committed| passed.push((commit.before.0, commit.through.0));
+        merger.committed(commit(5, 8, 1), &mut out);
+        for has_gap in [false, true] {
+            let late =
+                JournalSlice { through: EventNumber(1000), has_gap, events: vec![event(1000, 1)], ..slice(5, 5) };
+            assert!(!merger.misses_events(&late));
+            merger.slice(late, &mut out);
+        }
+        assert_eq!(passed, [(5, 8)]);
+        assert!(merger.is_behind(), "a slice after the commit is due");
     }
 
     #[test]
