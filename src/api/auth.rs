@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::request::{Media, Request};
 use super::response::Response;
 use crate::auth::jwt::{Claims, Purpose};
+use crate::auth::verified_token::VerifiedToken;
 use crate::base::limits::TOKEN_LEEWAY_SECONDS;
 use crate::base::time::WallTime;
 use crate::config::types::Environment;
@@ -32,14 +33,17 @@ pub(crate) fn is_bearer(value: &[u8]) -> bool {
     value.split(|byte| *byte == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
-/// Verifies a token, and that the rules for its user accept it: a disabled user's tokens are rejected, for example.
+/// Verifies a token, and that the rules for its user accept it: a disabled user's tokens are rejected, for example. `last` is the
+/// token of the connection's earlier requests.
 pub(crate) fn authenticate(
     context: &Context,
     token_rules: &TokenRules,
     token: &str,
+    last: &mut Option<Box<VerifiedToken>>,
     now: WallTime,
 ) -> Result<Caller, ApiError> {
-    let claims = context.keys.verify(token, now).map_err(|error| ApiError::invalid_token(error.message()))?;
+    let claims = VerifiedToken::verify(last, token, &context.keys, now)
+        .map_err(|error| ApiError::invalid_token(error.message()))?;
     if !token_rules.accepts(&claims.user, &claims.credential) {
         return Err(ApiError::token_ended());
     }

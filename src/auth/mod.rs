@@ -4,3 +4,4 @@ mod claims;
 pub(crate) mod jwt;
 pub(crate) mod password;
 pub(crate) mod token_error;
+pub(crate) mod verified_token;

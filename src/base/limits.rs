@@ -28,6 +28,8 @@ pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest token that is parsed, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Longest token that a connection keeps with its claims for the next request, in bytes.
+pub(crate) const VERIFIED_TOKEN_BYTES_MAX: usize = 512;
 /// Most names in the header of a token, and in its payload. Each name is compared with those before it.
 pub(crate) const TOKEN_NAMES_MAX: usize = 64;
 /// Clock difference to other token issuers that is tolerated, in seconds.
@@ -486,6 +488,7 @@ pub(crate) const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_SETTING_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < READ_BYTES_MAX && TRAILER_BYTES_MAX < READ_BYTES_MAX);
 const _: () = assert!(READ_BYTES_MAX <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
+const _: () = assert!(VERIFIED_TOKEN_BYTES_MAX <= TOKEN_BYTES_MAX);
 const _: () = assert!(TOKEN_BYTES_MAX <= TARGET_BYTES_MAX, "a token also fits into the query of a stream");
 const _: () = assert!(PASSWORD_CHARS_MIN <= PASSWORD_CHARS_MAX);
 const _: () = assert!(2 * PASSWORD_CHARS_MAX * 6 <= PASSWORD_BODY_BYTES_MAX, "two passwords, each character escaped");

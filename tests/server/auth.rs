@@ -207,3 +207,25 @@ fn a_token_without_an_email_does_not_disable_a_login() {
     let login = client.request("POST", "/auth/login").json(&credentials).send().expect(200).json();
     assert_eq!(login["claims"], json!({"oid": id, "name": "Renamed", "email": "user@example.com"}));
 }
+
+#[test]
+fn one_connection_serves_several_users() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let tokens = ["one", "two"].map(|user| (user, token(user)));
+    for (user, token) in tokens.iter().cycle().take(6) {
+        for _ in 0..2 {
+            assert_eq!(verify(&mut client, token).expect(200).json()["user_id"], *user);
+        }
+        // Another signature, and the claims of the other user.
+        let (signed, signature) = token.rsplit_once('.').expect("three parts");
+        let first = if signature.starts_with('A') { "B" } else { "A" };
+        let forged = [format!("{signed}.{first}{}", &signature[1..]), signed.to_owned()];
+        let other = tokens.iter().find(|(other, _)| other != user).expect("two users");
+        let mixed = format!("{}.{signature}", other.1.rsplit_once('.').expect("three parts").0);
+        for wrong in forged.iter().chain([&mixed]) {
+            assert_error(&verify(&mut client, wrong), 401, "unauthorized");
+        }
+        assert_error(&client.request("GET", "/auth/verify").send(), 401, "unauthorized");
+    }
+}

@@ -14,6 +14,7 @@ mod writing;
 
 pub(super) use deadline::{DrainNotice, Expiry};
 
+use crate::auth::verified_token::VerifiedToken;
 use crate::base::time::MonoTime;
 use crate::domain::holder::{Holder, network_of};
 use crate::http1::body::BodyReader;
@@ -61,6 +62,8 @@ pub(super) struct Connection {
     held: Option<Box<HeldBytes>>,
     /// Output has been waiting since `progress_at`.
     waits_for_reader: bool,
+    /// The token of the last request that had one; none once the connection is a stream.
+    last_token: Option<Box<VerifiedToken>>,
 }
 
 /// What the shard must do after a transition.
@@ -101,12 +104,18 @@ impl Connection {
             response_bytes: 0,
             held: None,
             waits_for_reader: false,
+            last_token: None,
         }
     }
 
     /// Distinguishes the connections that use a slot one after the other.
     pub(super) fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// The token of the last request.
+    pub(super) fn last_token_mut(&mut self) -> &mut Option<Box<VerifiedToken>> {
+        &mut self.last_token
     }
 
     /// The address of the socket's other end.
@@ -204,6 +213,7 @@ impl Connection {
     pub(super) fn open_stream(&mut self, stream: Box<Subscriber>, now: MonoTime) {
         self.leave_head(Phase::Stream(stream), now);
         self.input = Vec::new();
+        self.last_token = None;
     }
 
     /// A request was handed to the responders, whose answer is passed on.

@@ -76,13 +76,13 @@ impl Shard {
             Access::Open => None,
             access => {
                 // Requests with a valid token are not counted by address, since many users can share one behind a proxy.
-                let caller = self.authenticate(access, head, now);
+                let caller = self.authenticate(slot, access, head, now);
                 Some(caller.map_err(|error| self.count_anonymous(networks, request_context, error, now))?)
             }
         };
         request_context.user = caller.as_ref().map(|caller| caller.actor.id.clone());
         if let Some(caller) = &caller
-            && let Some(limit) = settings.rate_limit
+            && let Some(limit) = self.context.settings.rate_limit
         {
             self.count(RateKey::User(caller.actor.id.clone()), user_rate(limit), request_context, now)?;
         }
@@ -111,8 +111,8 @@ impl Shard {
     }
 
     /// The caller, by the token in `Authorization` or in the query.
-    fn authenticate(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
-        let verify = |token: &str| api::auth::authenticate(&self.context, &self.token_rules, token, now.wall);
+    fn authenticate(&mut self, slot: u32, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
+        let (context, rules) = (&self.context, &self.token_rules);
         let in_query = match access {
             Access::TokenOrTicket => api::auth::query_credential(head.query, self.context.settings.environment),
             Access::Open | Access::Token => None,
@@ -121,14 +121,16 @@ impl Shard {
         if let Some(value) = head.field("authorization")
             && (in_query.is_none() || api::auth::is_bearer(value))
         {
-            let caller = verify(api::auth::bearer(value)?)?;
+            let last = self.connections[slot].last_token_mut();
+            let caller = api::auth::authenticate(context, rules, api::auth::bearer(value)?, last, now.wall)?;
             return match caller.purpose {
                 Purpose::Access => Ok(caller),
                 Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket belongs in the query")),
             };
         }
         if let Some((credential, token)) = in_query {
-            let caller = verify(&token)?;
+            // It opens one stream, so it is not kept.
+            let caller = api::auth::authenticate(context, rules, &token, &mut None, now.wall)?;
             return if credential == caller.purpose {
                 Ok(caller)
             } else {
