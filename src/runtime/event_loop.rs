@@ -94,8 +94,6 @@ pub(crate) struct EventLoop {
     replies: Vec<u32>,
     /// Messages that were taken from the mailbox and not handled yet.
     messages: VecDeque<ShardMessage>,
-    /// The mailbox may have more.
-    has_mail: bool,
     /// Commands were enqueued since the writer was last woken.
     submitted: bool,
     on_quiesced: Box<dyn FnMut() + Send>,
@@ -127,7 +125,6 @@ impl EventLoop {
             dirty: Vec::new(),
             replies: Vec::new(),
             messages: VecDeque::new(),
-            has_mail: false,
             submitted: false,
             on_quiesced: parts.on_quiesced,
             drained: false,
@@ -151,7 +148,8 @@ impl EventLoop {
             }
             for event in &events {
                 match event.token() {
-                    WAKER => self.has_mail = true,
+                    // Every turn takes the messages.
+                    WAKER => {}
                     LISTENER => self.acceptor.readable(),
                     Token(token) => self.note_readiness((token - FIRST_SOCKET) as u32, event),
                 }
@@ -177,7 +175,7 @@ impl EventLoop {
 
     /// The timeout of the next poll: zero while there is work.
     fn poll_timeout(&self, now: Now) -> Option<Duration> {
-        let has_messages = self.has_mail || !self.messages.is_empty();
+        let has_messages = !self.messages.is_empty() || self.mailbox.is_due(self.shard.awaits_events());
         if has_messages || !self.ready.is_empty() || self.shard.has_dirty() || self.write_queue.any_now() {
             return Some(Duration::ZERO);
         }
@@ -210,7 +208,7 @@ impl EventLoop {
 
     /// Handles messages until there is none, or until so many responses are queued that they are to be written first.
     fn read_mailbox(&mut self, now: Now) {
-        if self.messages.is_empty() && std::mem::take(&mut self.has_mail) {
+        if self.messages.is_empty() {
             self.mailbox.take(&mut self.messages);
         }
         while !self.turn_is_full()

@@ -1,4 +1,5 @@
 //! The mailbox of an event loop: other threads append messages under a lock and wake the loop once; it takes the whole list.
+//! A loop takes the list in every turn, so a loop without streams is not woken for each commit.
 //!
 //! Invariant: the bytes of waiting events are bounded. Past the bound, a commit leaves only its number, and the shard reads
 //! the missed events from the journal. The bytes of query results are bounded too, and each user has a share. Past the bound,
@@ -14,6 +15,11 @@ use crate::shard::message::{CommitShare, ShardMessage};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+/// Messages for streams that may wait in the mailbox of a loop without streams until something else wakes it, and the bytes of
+/// their events.
+const UNHURRIED_MESSAGES_MAX: usize = 64;
+const UNHURRIED_EVENT_BYTES_MAX: usize = 64 * 1024;
+
 /// The mailbox of one event loop.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
@@ -27,6 +33,10 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 struct MailboxState {
     messages: VecDeque<ShardMessage>,
+    /// Whether the loop was woken for them.
+    is_woken: bool,
+    /// Whether the loop is woken for what only streams need.
+    awaits_events: bool,
     event_bytes: usize,
     delta_bytes: usize,
     /// The query results among the messages.
@@ -50,6 +60,8 @@ impl Mailbox {
         let result_bytes_max = memory.mailbox_result_limit_bytes();
         let waiting = MailboxState {
             messages: VecDeque::new(),
+            is_woken: false,
+            awaits_events: true,
             event_bytes: 0,
             delta_bytes: 0,
             results: Vec::new(),
@@ -66,7 +78,7 @@ impl Mailbox {
 
     /// Appends a message that is not the response to a query.
     pub(crate) fn push(&self, mut message: ShardMessage) {
-        let was_empty = {
+        let must_wake = {
             let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match &mut message {
                 ShardMessage::Committed(committed) => {
@@ -84,33 +96,32 @@ impl Mailbox {
             }
             waiting.append(message)
         };
-        self.wake_if(was_empty);
+        self.wake_if(must_wake);
     }
 
     /// Appends the response to a query of `holder`. If too many bytes of results wait then, the newest of the largest holder
     /// become rejections.
     pub(crate) fn push_query_response(&self, holder: &Holder, response: QueryResponse) {
         let weight = response.weight();
-        let was_empty = {
+        let must_wake = {
             let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let index = waiting.messages.len();
             waiting.results.push(WaitingResult { holder: holder.clone(), weight, index });
             waiting.result_shares.add(holder, weight);
-            let was_empty = waiting.append(ShardMessage::QueryResponse(response));
+            let must_wake = waiting.append(ShardMessage::QueryResponse(response));
             // A result that waits alone may be larger than the budget: it would be as large at every repetition.
             while waiting.results.len() > 1
                 && let Some(largest) = waiting.result_shares.largest_if_over(holder)
             {
                 waiting.reject_newest_result(&largest);
             }
-            was_empty
+            must_wake
         };
-        self.wake_if(was_empty);
+        self.wake_if(must_wake);
     }
 
-    /// Wakes the loop if the list was empty; otherwise it has been woken.
-    fn wake_if(&self, was_empty: bool) {
-        if was_empty && let Err(error) = self.waker.wake() {
+    fn wake_if(&self, must_wake: bool) {
+        if must_wake && let Err(error) = self.waker.wake() {
             log::error!("an event loop cannot be woken: {error}");
         }
     }
@@ -120,6 +131,7 @@ impl Mailbox {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut waiting.messages, into);
+        waiting.is_woken = false;
         metrics::MAILBOX_MESSAGES.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
@@ -128,14 +140,28 @@ impl Mailbox {
             waiting.result_shares = Shares::new(self.result_bytes_max);
         }
     }
+
+    /// Whether there are messages that the loop must take before it waits. From now on, it is woken for what only streams need if a
+    /// connection `awaits_events`.
+    pub(crate) fn is_due(&self, awaits_events: bool) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        waiting.awaits_events = awaits_events;
+        !waiting.messages.is_empty() && (awaits_events || waiting.is_woken)
+    }
 }
 
 impl MailboxState {
-    /// Appends a message; returns whether it is the first.
+    /// Appends a message; returns whether the loop must be woken for it.
     fn append(&mut self, message: ShardMessage) -> bool {
+        let can_wait = !self.awaits_events
+            && self.messages.len() < UNHURRIED_MESSAGES_MAX
+            && self.event_bytes <= UNHURRIED_EVENT_BYTES_MAX
+            && message.is_for_streams();
         self.messages.push_back(message);
         metrics::MAILBOX_MESSAGES.add(1);
-        self.messages.len() == 1
+        let must_wake = !can_wait && !self.is_woken;
+        self.is_woken |= must_wake;
+        must_wake
     }
 
     fn reject_newest_result(&mut self, holder: &Holder) {
@@ -173,6 +199,7 @@ mod tests {
     use crate::domain::event::{Event, EventBody, EventKind};
     use crate::domain::id::{EventNumber, UserId, WorkspaceId};
     use crate::domain::query::{JournalPage, QueryResult};
+    use crate::domain::result::CommandResult;
 
     fn commit(number: u64, bytes: usize) -> CommitShare {
         let event = Event {
@@ -267,5 +294,61 @@ mod tests {
         mailbox.push(ShardMessage::Committed(commit(4, 10)));
         mailbox.take(&mut messages);
         assert!(matches!(&messages[0], ShardMessage::Committed(committed) if committed.events.len() == 1));
+    }
+
+    #[test]
+    fn a_loop_without_streams_is_not_woken_for_each_commit() {
+        let mut poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let mailbox = Mailbox::new(waker, &MemoryPlan::unlimited());
+        let mut events = mio::Events::with_capacity(8);
+        let mut is_woken = || {
+            poll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
+            !events.is_empty()
+        };
+        let mut messages = VecDeque::new();
+        let mut take = || {
+            messages.clear();
+            mailbox.take(&mut messages);
+            messages.len()
+        };
+        let push = |number| mailbox.push(ShardMessage::Committed(commit(number, 10)));
+
+        assert!(!mailbox.is_due(true));
+        push(1);
+        push(2);
+        assert!(is_woken() && !is_woken() && mailbox.is_due(false));
+        assert_eq!(take(), 2);
+
+        assert!(!mailbox.is_due(false));
+        push(3);
+        assert!(!is_woken() && !mailbox.is_due(false));
+        // A stream was opened in the turn in which the commit arrived.
+        assert!(mailbox.is_due(true));
+        assert_eq!(take(), 1, "every turn takes it");
+
+        // Results and replies wake the loop, behind commits as well.
+        assert!(!mailbox.is_due(false));
+        push(4);
+        let to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+        mailbox.push(ShardMessage::Dropped(to));
+        assert!(is_woken() && mailbox.is_due(false));
+        assert_eq!(take(), 2);
+        let mut share = commit(5, 10);
+        share.results.push(CommandResult { to, number: None, result: Err(Rejection::Overloaded) });
+        mailbox.push(ShardMessage::Committed(share));
+        assert!(is_woken());
+        assert_eq!(take(), 1);
+
+        // Their number and their bytes are bounded.
+        for number in 0..UNHURRIED_MESSAGES_MAX as u64 {
+            push(10 + number);
+            assert!(!is_woken());
+        }
+        push(1000);
+        assert!(is_woken());
+        assert_eq!(take(), UNHURRIED_MESSAGES_MAX + 1);
+        mailbox.push(ShardMessage::Committed(commit(1001, UNHURRIED_EVENT_BYTES_MAX + 1)));
+        assert!(is_woken());
     }
 }

@@ -46,6 +46,17 @@ pub enum ShardMessage {
     Reload(Arc<Context>),
 }
 
+impl ShardMessage {
+    /// Whether only streams need it, and a shard without streams to know its position.
+    pub fn is_for_streams(&self) -> bool {
+        match self {
+            ShardMessage::Committed(share) => share.results.is_empty() && share.token_rules.is_none(),
+            ShardMessage::Delta(_) | ShardMessage::AnswerStatus(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// One shard's share of a committed batch.
 #[derive(Debug)]
 pub struct CommitShare {

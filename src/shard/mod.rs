@@ -239,6 +239,12 @@ impl Shard {
         self.tick_cut_off(now);
     }
 
+    /// Whether a connection waits for events, or for the text of answers. Otherwise, what only streams need may be passed later,
+    /// before the next input.
+    pub fn awaits_events(&self) -> bool {
+        self.fan_out.has_streams() || !self.passing_slots.is_empty() || self.draining
+    }
+
     /// Whether a connection has had output queued since `take_dirty`.
     pub fn has_dirty(&self) -> bool {
         self.connections.has_dirty()

@@ -94,6 +94,11 @@ impl FanOut {
         self.position = position;
     }
 
+    /// Whether there is any stream.
+    pub(crate) fn has_streams(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// Adds a stream of `user`.
     pub(crate) fn subscribe(&mut self, user: &UserId, slot: u32) {
         let position = self.position;
