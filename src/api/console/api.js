@@ -1,7 +1,7 @@
 // Requests with the token, errors as the API sent them, and the event stream.
 
-// A connection without a byte for a minute is dead: heartbeats come every 15 seconds.
 const READ_ATTEMPTS = 3;
+// A connection without a byte for a minute is dead: heartbeats come every 15 seconds.
 const SILENCE_MS_MAX = 60000;
 const RETRY_MS_MAX = 30000;
 const CONTROL = /^(connection_|caught_up|heartbeat|gap|token_|unavailable|server_)/;
@@ -38,9 +38,8 @@ export function openSession(token, onEnd, onToken) {
 	// Resolves with `{ data, headers }`.
 	async function request(method, path, body, key) {
 		const fields = { ...authorization(), ...(body && { "Content-Type": "application/json" }), ...(key && { "Idempotency-Key": key }) };
-		const attempts = method === "GET" ? READ_ATTEMPTS : 1;
 		if (method !== "GET") api.last = { method, path, body };
-		for (let count = 1; ; count += 1) {
+		for (let count = method === "GET" ? 1 : READ_ATTEMPTS; ; count += 1) {
 			try {
 				const response = await load(path, { method, headers: fields, body: body && JSON.stringify(body) });
 				const { headers } = response;
@@ -48,7 +47,7 @@ export function openSession(token, onEnd, onToken) {
 			} catch (error) {
 				const { status, retryAfter } = error;
 				if (status === 401 && api.user) onEnd(error);
-				if (count === attempts || ![429, 503].includes(status)) throw error;
+				if (count === READ_ATTEMPTS || ![429, 503].includes(status)) throw error;
 				await sleep(1000 * (retryAfter || count));
 			}
 		}

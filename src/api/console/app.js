@@ -39,12 +39,10 @@ export function set(element, attributes) {
 
 export const button = (text, onclick, attributes) => h("button", { type: "button", onclick, ...attributes }, text);
 
-export function iconButton(icon, label, onclick) {
-	const image = h("svg", { viewBox: "0 0 24 24" }, h("path", { d: ICONS[icon] }));
-	return button(image, onclick, { class: "icon", "aria-label": label, title: label });
-}
+export const iconButton = (icon, label, onclick) =>
+	button(h("svg", { viewBox: "0 0 24 24" }, h("path", { d: ICONS[icon] })), onclick, { class: "icon", "aria-label": label, title: label });
 
-export const field = (label, name, attributes) => h("label.field", label, h("input", { name, autocomplete: "off", ...attributes }));
+export const field = (label, name, attributes) => h("label", label, h("input", { name, autocomplete: "off", ...attributes }));
 
 export function time(timestamp) {
 	const date = new Date(timestamp);
@@ -60,25 +58,17 @@ export function arrange(parent, nodes, mayReuse) {
 		if (next && (node === next || mayReuse && node.isEqualNode(next))) next = next.nextSibling;
 		else parent.insertBefore(node, next);
 	}
-	while (next) {
-		const gone = next;
-		next = next.nextSibling;
-		gone.remove();
-	}
+	while (next) [next] = [next.nextSibling, next.remove()];
 	if (focused.isConnected) focused.focus({ preventScroll: true });
 }
 
-export async function copy(text) {
-	try {
-		await navigator.clipboard.writeText(text);
-	} catch {
-		// Without a secure context, there is only the old command.
-		const box = h("textarea.unseen", text);
-		main.append(box);
-		box.select();
-		document.execCommand("copy");
-		box.remove();
-	}
+// `navigator.clipboard` is there in a secure context only.
+export function copy(text) {
+	const box = h("textarea.unseen", text);
+	main.append(box);
+	box.select();
+	document.execCommand("copy");
+	box.remove();
 	find("#said").textContent = "Copied";
 }
 
@@ -94,7 +84,7 @@ export async function attempt(action) {
 		clearError();
 		return result ?? null;
 	} catch (error) {
-		return void showError(error);
+		showError(error);
 	}
 }
 
@@ -115,7 +105,6 @@ export function openDialog(title, content, action, submit, style = "button.prima
 	};
 	document.body.append(dialog);
 	dialog.showModal();
-	dialog.querySelector("input, .primary")?.focus();
 	dialog.querySelector("input")?.select();
 }
 

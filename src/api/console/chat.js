@@ -126,7 +126,7 @@ export function chatView(api) {
 		address: () => (log ? `#/chat/${log.id}` : "#/chat"),
 		focusSearch: search.focus,
 		ids() {
-			const message_id = [...pane.querySelectorAll("[data-role=user]")].at(-1)?.dataset.messageId;
+			const message_id = [...pane.querySelectorAll("[data-role=user]")].at(-1)?.id;
 			return { message_id, conversation_id: log?.id, workspace_id: tree.conversations.get(log?.id)?.workspace_id };
 		},
 	};
@@ -186,7 +186,7 @@ function openLog(api, id, answers) {
 
 	async function extend(side) {
 		const edge = side === "before" ? list.firstChild : list.lastChild;
-		const messages = await read(`?${side}=${edge.dataset.messageId}&limit=${PAGE}&`);
+		const messages = await read(`?${side}=${edge.id}&limit=${PAGE}&`);
 		const { top } = edge.getBoundingClientRect();
 		edge[side](...messages.filter((message) => !find(message.id)).map(articleOf));
 		more[side] = messages.length === PAGE;
@@ -247,7 +247,7 @@ function openLog(api, id, answers) {
 			if (answers.get(key)?.isPartial) read(`/${key}?`).then(put, showError);
 		} else if (type === "output_error") {
 			// An answer that only reasoned is not stored.
-			for (const { message: one } of [...list.children]) if (one.reply_to === reply_to && one.status === "streaming") find(one.id).remove();
+			[...list.children].find(({ message: one }) => one.reply_to === reply_to && one.status === "streaming")?.remove();
 			answer({ status: data.code, error: data.error });
 		} else if (answers.has(key)) {
 			const { text: content, reasoning } = answers.get(key);
@@ -271,7 +271,7 @@ function createArticle(first, self, again) {
 	const reasoning = h("p.reasoning");
 	const thoughts = h("details", h("summary", "Reasoning"), reasoning);
 	const foot = h("footer");
-	const article = h("article", { id: first.id, tabindex: -1, "data-message-id": first.id }, head, text, foot);
+	const article = h("article", { id: first.id, tabindex: -1 }, head, text, foot);
 	let shown = null;
 	let timer = 0;
 	article.update = update;
@@ -299,10 +299,7 @@ function createArticle(first, self, again) {
 		shown = content;
 		if (role === "assistant") arrange(text, markdown(content), true);
 		else text.textContent = content;
-		timer = setTimeout(() => {
-			timer = 0;
-			showText();
-		}, 4 * (performance.now() - begin));
+		timer = setTimeout(() => showText(timer = 0), 4 * (performance.now() - begin));
 	}
 
 	// An answer without text has no article of its own: its question shows what became of it.

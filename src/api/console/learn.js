@@ -7,13 +7,10 @@ const LANGUAGES = { curl, Python: python, JavaScript: javascript };
 export function learnView(api, chat) {
 	let paths = {};
 	let language = "curl";
-	const languages = Object.keys(LANGUAGES).map((name) => button(name, () => {
-		language = name;
-		render();
-	}));
+	const languages = Object.keys(LANGUAGES).map((name) => button(name, () => render(language = name)));
 	const sections = h("div.sections");
 	const element = h("div.page", { tabindex: 0 }, h("h1", "Learn"),
-		h("p", "What this page does, you can do, too, with the ids of the open conversation. ", h("code", "$TOKEN"), " is your token."),
+		h("p", "The requests of this page, with the ids of the open conversation. ", h("code", "$TOKEN"), " is your token."),
 		h("div.bar", { role: "group", "aria-label": "Language" }, languages), sections);
 
 	function render() {

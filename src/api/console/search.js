@@ -42,7 +42,7 @@ export function openSearch(api, tree) {
 		list.append(...page.results.map(item));
 		last = page.results.at(-1)?.message.id ?? last;
 		more.hidden = page.results.length < PAGE;
-		summary.textContent = list.firstChild ? `${list.childElementCount} messages` : "No message was found";
+		summary.textContent = `${list.childElementCount || "No"} messages`;
 		results.hidden = false;
 		tree.element.hidden = true;
 	}

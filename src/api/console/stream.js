@@ -10,7 +10,6 @@ const POLL_MS = 3000;
 export function streamView({ stream, get }, { tree }) {
 	// Newest first.
 	let entries = [];
-	let dropped = 0;
 	let isPaused = false;
 	let turn = 0;
 	const option = (value, text = value) => h("option", { value }, text);
@@ -25,21 +24,14 @@ export function streamView({ stream, get }, { tree }) {
 		pause.textContent = isPaused ? "Resume" : "Pause";
 		render();
 	});
-	const clear = button("Clear", () => {
-		[entries, dropped] = [[], 0];
-		render();
-	});
-	const columns = ["Stream", "Since", "State", "Events behind", "Bytes behind"].map((name) => h("th", { scope: "col" }, name));
+	const clear = button("Clear", () => render(entries = []));
 	const element = h("div.page", { tabindex: 0 }, h("h1", "Stream"),
 		h("div.bar", facts, button("Cut the connection", stream.cut, { class: "danger" })),
-		h("table", h("caption", "My streams"), h("thead", h("tr", columns)), rows),
+		h("table", h("caption", "My streams"), h("thead", h("tr", ["Stream", "Since", "State", "Events behind", "Bytes behind"].map((name) => h("th", name)))), rows),
 		h("div.bar", h("label", "Type", type), h("label", "Conversation", conversation), h("label", "Form", form), pause, clear), note, list);
 
 	stream.listen((entry) => {
-		if (entries.unshift(entry) > ENTRIES_MAX) {
-			entries.pop();
-			dropped += 1;
-		}
+		if (entries.unshift(entry) > ENTRIES_MAX) entries.pop();
 		if (!element.isConnected) return;
 		describe();
 		if (!isPaused) insert(entry);
@@ -68,7 +60,7 @@ export function streamView({ stream, get }, { tree }) {
 		const { state, lastEventId, reconnects, gaps } = stream;
 		const values = Object.entries({ State: state, "Last-Event-ID": lastEventId, Reconnects: reconnects, Gaps: gaps });
 		arrange(facts, values.map(([name, value]) => h("div", h("dt", name), h("dd", value))), true);
-		note.textContent = `${entries.length} events, newest first; ${dropped} older ones dropped`;
+		note.textContent = `The newest ${entries.length} events`;
 	}
 
 	function row({ number, event, raw, at }) {
@@ -78,7 +70,7 @@ export function streamView({ stream, get }, { tree }) {
 		const pre = (long) => h("pre", long.length > SHOWN_MAX ? `${long.slice(0, SHOWN_MAX)}… (${long.length} characters)` : long);
 		const details = h("details", h("summary", String(gist).slice(0, 300)));
 		details.ontoggle = () => details.children[1] ?? details.append(pre(JSON.stringify(event, null, 2)));
-		return h("div.event", h("span.number", number ?? "–"), h(raw ? "span.type" : "span.type.note", event.type), time(at),
+		return h("div.event", number ?? "–", h(raw ? "span.type" : "span.type.note", event.type), time(at),
 			h("small", title(conversation_id)), button("Copy", () => copy(whole)),
 			form.value === "raw" ? pre(`data: ${whole}${number ? `\nid: ${number}` : ""}`) : details);
 	}
@@ -86,8 +78,8 @@ export function streamView({ stream, get }, { tree }) {
 	async function poll() {
 		if (stream.state !== "connected" || document.hidden) return;
 		const { streams } = await get("/output/streams").catch(() => ({ streams: [] }));
-		rows.replaceChildren(...streams.map(({ stream_id, since, state, events_behind, bytes_behind }) => h("tr",
-			[stream_id.slice(0, 8) + (stream_id === stream.id ? " (this page)" : ""), time(since), state, events_behind, bytes_behind].map((cell) => h("td", cell)))));
+		rows.replaceChildren(...streams.map((one) => h("tr",
+			[one.stream_id.slice(0, 8) + (one.stream_id === stream.id ? " (this page)" : ""), time(one.since), one.state, one.events_behind, one.bytes_behind].map((cell) => h("td", cell)))));
 	}
 
 	async function show() {

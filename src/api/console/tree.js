@@ -2,8 +2,6 @@
 
 import { arrange, attempt, field, h, iconButton, openDialog, set } from "./app.js";
 
-const SHARED = "shared";
-
 export function openTree({ get, send, request, user: self }, onChange) {
 	const workspaces = new Map();
 	const conversations = new Map();
@@ -34,7 +32,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 
 	function apply({ type, data, user_id, timestamp }) {
 		const conversation = conversations.get(data?.conversation_id);
-		const isMessage = type === "input" || type === "output";
+		const isMessage = /^(in|out)put$/.test(type);
 		if (isMessage && conversation) {
 			Object.assign(conversation, { updated_at: timestamp, isUnread: conversation.id !== openId && user_id !== self.user_id });
 			render();
@@ -45,14 +43,12 @@ export function openTree({ get, send, request, user: self }, onChange) {
 	}
 
 	function render() {
-		const members = new Map([...workspaces.keys(), SHARED].map((id) => [id, []]));
-		for (const conversation of conversations.values()) (members.get(conversation.workspace_id) ?? members.get(SHARED)).push(conversation);
-		if (!members.get(SHARED).length) members.delete(SHARED);
-		arrange(list, [...members].map(([id, all]) => {
+		const members = Map.groupBy(conversations.values(), ({ workspace_id: id }) => (workspaces.has(id) ? id : "shared"));
+		arrange(list, [...new Set([...workspaces.keys(), ...members.keys()])].map((id) => {
 			if (!groups.has(id)) groups.set(id, createGroup(id));
 			const { group, items, setName } = groups.get(id);
 			setName(workspaces.get(id)?.name ?? "Shared with me");
-			arrange(items, all.sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1)).map(itemOf), true);
+			arrange(items, (members.get(id) ?? []).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1)).map(itemOf), true);
 			return group;
 		}));
 	}
@@ -64,7 +60,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 		const name = h("b");
 		const items = h("ul");
 		const path = `/config/workspace/${id}`;
-		const tools = id === SHARED ? [] : [
+		const tools = id === "shared" ? [] : [
 			["New conversation in", "add", () => ask("New conversation", "Title", "", "Create", async (title) => {
 				location.hash = `#/chat/${(await send("POST", "/conversations", { title, workspace_id: id })).id}`;
 			})],

@@ -84,7 +84,7 @@ export class Console {
   // Id, role, status and text of each message that is shown.
   async messages() {
     return this.articles.evaluateAll((articles) => articles.map((article) => ({
-      id: article.dataset.messageId,
+      id: article.id,
       role: article.dataset.role,
       status: article.dataset.status,
       text: article.querySelector(".text")?.textContent.trim() ?? "",

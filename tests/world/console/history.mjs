@@ -14,8 +14,8 @@ await scenario(async () => {
   for (let loads = 0; (await ui.articles.count()) < setup.messages; loads += 1) {
     assert(loads < setup.messages, "the messages are loaded in pages");
     const count = await ui.articles.count();
-    const id = await first().getAttribute("data-message-id");
-    const anchor = ui.log.locator(`article[data-message-id="${id}"]`);
+    const id = await first().getAttribute("id");
+    const anchor = ui.log.locator(`article[id="${id}"]`);
     await wheelUp(ui);
     await eventually("older messages are loaded", async () => (await ui.articles.count()) > count);
     assert(await isInView(ui, anchor), "what was read is still in view");

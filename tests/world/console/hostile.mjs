@@ -77,7 +77,7 @@ async function say(ui, text) {
 async function assertShown(ui, where) {
   const stored = await get(`/conversations/${setup.conversation}/messages?limit=1000`, setup.token);
   const read = () => ui.articles.evaluateAll((articles) =>
-    articles.map((article) => [article.dataset.messageId, article.querySelector(".text")?.textContent ?? ""]));
+    articles.map((article) => [article.id, article.querySelector(".text")?.textContent ?? ""]));
   await eventually(`all messages are shown ${where}`, async () => {
     const isWhole = (await read()).length >= stored.length;
     // Older messages load while the user scrolls.

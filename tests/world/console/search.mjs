@@ -81,7 +81,7 @@ await scenario(async () => {
 
 // A message is loaded, in view, and told apart from the others.
 async function isMarked(ui, id) {
-  const article = ui.log.locator(`article[data-message-id="${id}"]`);
+  const article = ui.log.locator(`article[id="${id}"]`);
   await article.waitFor();
   await eventually("the message is in view", async () => {
     const [box, log] = [await article.boundingBox(), await ui.log.boundingBox()];
