@@ -189,7 +189,7 @@ function openLog(api, id, answers) {
 		const messages = await read(`?${side}=${edge.id}&limit=${PAGE}&`);
 		const { top } = edge.getBoundingClientRect();
 		edge[side](...messages.filter((message) => !find(message.id)).map(articleOf));
-		more[side] = messages.length === PAGE;
+		more[side] = messages.length;
 		element.scrollTop += edge.getBoundingClientRect().top - top;
 	}
 

@@ -4,6 +4,8 @@
 import { button, copy, h } from "./app.js";
 
 const DEPTH_MAX = 5;
+// The layout of a paragraph takes quadratic time in its nodes.
+const PARAGRAPH_MAX = 20000;
 const FENCE = /^ {0,3}(`{3,}|~{3,})([^`]*)$/;
 const HEADING = /^(#{1,6}) (.*)$/;
 const ITEM = /^ {0,3}([-*+]|\d{1,9}[.)]) +/;
@@ -54,6 +56,7 @@ function list(text, depth) {
 
 // An open mark is a frame of nodes. If nothing closes it, it becomes text.
 function inline(text) {
+	if (text.length > PARAGRAPH_MAX) return text;
 	const frames = [{ mark: "", nodes: [] }];
 	const lastRun = new Map([...text.matchAll(/`+/g)].map(({ 0: run, index }) => [run, index]));
 	const add = (node) => frames.at(-1).nodes.push(node);

@@ -41,7 +41,7 @@ export function openSearch(api, tree) {
 		api.last = { method: "GET", path };
 		list.append(...page.results.map(item));
 		last = page.results.at(-1)?.message.id ?? last;
-		more.hidden = page.results.length < PAGE;
+		more.hidden = page.total_is_at_least <= page.results.length;
 		summary.textContent = `${list.childElementCount || "No"} messages`;
 		results.hidden = false;
 		tree.element.hidden = true;

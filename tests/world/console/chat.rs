@@ -52,3 +52,25 @@ fn older_messages_load_while_the_user_scrolls() {
     let Some(browser) = Browser::start("history.mjs", &server, setup) else { return };
     browser.ends();
 }
+
+#[test]
+fn messages_that_end_a_response_early_load_while_the_user_scrolls() {
+    const MESSAGES: usize = 12;
+    const BYTES: usize = 1_000_000;
+    let server = Server::start(Options::new().set("RESPONDER", "none"));
+    let mut ann = User::new(&server, "ann");
+    let conversation = ann.start_conversation("Long");
+    for number in 1..=MESSAGES {
+        ann.post_message(
+            &conversation,
+            &format!("needle {number}\n{}", "a message of many lines\n".repeat(BYTES / 24)),
+        );
+    }
+    let marks = "**a ".repeat(10_000) + "end";
+    let conversation = ann.start_conversation("Marks");
+    let body = json!({"content": marks, "role": "assistant"});
+    ann.post(&format!("/conversations/{conversation}/messages"), body).expect(200);
+    let setup = json!({"token": ann.token, "messages": MESSAGES, "marks": marks});
+    let Some(browser) = Browser::start("long.mjs", &server, setup) else { return };
+    browser.ends();
+}
