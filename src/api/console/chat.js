@@ -32,7 +32,7 @@ export function chatView(api) {
 
 	async function show([id, target]) {
 		if (!id) return close();
-		const mine = log?.id === id ? log : openLog(api, id, answers);
+		const mine = log?.id === id && (!target || log.find(target)) ? log : openLog(api, id, answers);
 		const isShown = await attempt(async () => {
 			if (log !== mine) compose(log = mine, await tree.need(id));
 			await mine.show(target);
@@ -262,7 +262,7 @@ function openLog(api, id, answers) {
 		attempt(() => api.send("POST", `${path}/messages/${question}/answer`));
 	}
 
-	return { id, element, stop, show, load, follow, put, apply };
+	return { id, element, stop, find, show, load, follow, put, apply };
 }
 
 function createArticle(first, self, again) {

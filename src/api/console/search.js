@@ -15,6 +15,7 @@ export function openSearch(api, tree) {
 	const more = button("More results", load);
 	const results = h("div.results", { role: "region", "aria-label": "Search results", hidden: true }, summary, list, more);
 	const form = h("form", { role: "search", onsubmit: start }, box);
+	box.oninput = () => box.value || close();
 	box.onkeydown = (event) => {
 		if (event.key === "Escape") close();
 	};
@@ -29,7 +30,6 @@ export function openSearch(api, tree) {
 	function start(event) {
 		event.preventDefault();
 		[query, last] = [box.value.trim(), null];
-		list.replaceChildren();
 		return query ? load() : close();
 	}
 
@@ -39,6 +39,7 @@ export function openSearch(api, tree) {
 		const page = await attempt(() => api.get(path));
 		if (mine !== turn || !page) return;
 		api.last = { method: "GET", path };
+		if (!last) list.replaceChildren();
 		list.append(...page.results.map(item));
 		last = page.results.at(-1)?.message.id ?? last;
 		more.hidden = page.total_is_at_least <= page.results.length;

@@ -44,10 +44,19 @@ await scenario(async () => {
   await results.getByText(/no message|nothing|no result/i).waitFor();
   assertEqual(await links.count(), 0, "nothing of others is found");
 
+  await search("quick -the");
+  await links.filter({ hasText: "turtle quick" }).waitFor();
   const allow = watch.allow(/status of 422/);
   await search("\"unbalanced");
   await ui.alert.filter({ hasText: "validation_error" }).waitFor();
   allow();
+  // What was found before is still listed, and counted.
+  await results.getByText("1 message").waitFor();
+  assertEqual(await links.count(), 1, "what was found before the error");
+
+  // An emptied field shows the conversations again.
+  await box.fill("");
+  await ui.tree.waitFor();
 
   // Markup and the marks of a snippet are text.
   await page.evaluate(() => { window.pwned = () => { window.ran = true; }; });
@@ -71,6 +80,8 @@ await scenario(async () => {
   assertEqual(ids.length, setup.common, "all are found");
   assertEqual(new Set(ids).size, ids.length, "each is found once");
 
+  await aResultIsChosenWhileAnotherIsLoaded(ui, links);
+
   await page.setViewportSize({ width: 390, height: 844 });
   await page.getByRole("link", { name: /^Back/ }).click();
   await links.last().waitFor();
@@ -78,6 +89,23 @@ await scenario(async () => {
   await links.last().click();
   await isMarked(ui, ids.at(-1).split("/").at(-1));
 });
+
+// The first and the last result, which are too far from each other to be loaded at once.
+async function aResultIsChosenWhileAnotherIsLoaded(ui, links) {
+  const { page } = ui;
+  let proceed;
+  const areChosen = new Promise((resolve) => { proceed = resolve; });
+  await page.route(/\/messages/, async (route) => { await areChosen; await route.continue(); });
+  const last = await links.last().getAttribute("href");
+  await links.first().click();
+  await links.last().click();
+  proceed();
+  await isMarked(ui, last.split("/").at(-1));
+  await page.unroute(/\/messages/);
+  await eventually("nothing is loading", async () => (await ui.articles.count()) > 1);
+  await isMarked(ui, last.split("/").at(-1));
+  assertEqual(await ui.alert.count(), 0, "errors");
+}
 
 // A message is loaded, in view, and told apart from the others.
 async function isMarked(ui, id) {
