@@ -114,9 +114,11 @@ let views = null;
 let shown = null;
 
 function end(error) {
-	sessionStorage.clear();
-	if (error) sessionStorage.setItem("error", error);
 	location.reload();
+	sessionStorage.clear();
+	if (!error) return;
+	sessionStorage.error = error;
+	for (const key in views?.chat.boxes) sessionStorage[key] = views.chat.boxes[key].value;
 }
 
 function showLogIn() {
@@ -136,8 +138,9 @@ async function begin(token, isKept) {
 	// Other characters cannot be sent in a header.
 	const api = openSession(token.replace(/[^\x21-\x7e]/g, "?"), end, keep);
 	api.user = await api.get("/auth/verify");
-	keep(token);
 	const chat = chatView(api);
+	sessionStorage.clear();
+	keep(token);
 	views = { chat, stream: streamView(api, chat), health: healthView(api), learn: learnView(api, chat) };
 	const state = h("span.state", { role: "status" });
 	api.stream.listen(() => {

@@ -15,7 +15,9 @@ const FAULT = /failed|cancelled|interrupted/;
 export function chatView(api) {
 	// Running answers in all conversations, by id.
 	const answers = new Map();
-	const drafts = {};
+	// Composers, each with what is typed and sent, by conversation and user.
+	const boxes = {};
+	const drafts = { ...sessionStorage };
 	const tree = openTree(api, describe);
 	const search = openSearch(api, tree);
 	const pane = h("div.pane");
@@ -87,25 +89,24 @@ export function chatView(api) {
 		const { id } = conversation;
 		if (log !== mine) return;
 		tree.open(id);
-		const box = h("textarea", { "aria-label": "Message", placeholder: "Write a message", rows: 1 }, drafts[id]);
-		let [sent, key, isSending] = [];
+		const key = id + api.user.user_id;
+		const box = boxes[key] ??= h("textarea", { "aria-label": "Message", placeholder: "Write a message", rows: 1 }, drafts[key]);
 		const send = async (event) => {
 			event.preventDefault();
 			const content = box.value;
-			if (isSending || !content.trim()) return;
-			isSending = true;
+			if (box.isSending || !content.trim()) return;
+			box.isSending = true;
 			// With the same key, a repeated request stores nothing twice.
-			if (sent !== content) [sent, key] = [content, crypto.getRandomValues(new Uint32Array(4)).join("-")];
-			const message = await attempt(() => api.send("POST", `/conversations/${id}/messages`, { content }, key));
-			isSending = false;
+			if (box.sent !== content) [box.sent, box.key] = [content, crypto.getRandomValues(new Uint32Array(4)).join("-")];
+			const message = await attempt(() => api.send("POST", `/conversations/${id}/messages`, { content }, box.key));
+			box.isSending = false;
 			if (!message) return;
-			sent = null;
+			box.sent = null;
+			if (box.value.startsWith(content)) box.value = box.value.slice(content.length);
 			mine.put(message);
 			await attempt(mine.show);
 			mine.follow(true);
-			if (box.value.startsWith(content)) drafts[id] = box.value = box.value.slice(content.length);
 		};
-		box.oninput = () => (drafts[id] = box.value);
 		box.onkeydown = (event) => {
 			if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
 		};
@@ -122,7 +123,7 @@ export function chatView(api) {
 	}
 
 	return {
-		element, tree, start, show,
+		element, tree, start, show, boxes,
 		address: () => (log ? `#/chat/${log.id}` : "#/chat"),
 		focusSearch: search.focus,
 		ids() {

@@ -14,6 +14,18 @@ fn a_user_logs_in_and_chats() {
 }
 
 #[test]
+fn what_is_typed_is_not_lost_and_sent_once() {
+    let server = echo_server();
+    // The user of a development server takes part in what ben shares.
+    let mut ben = User::new(&server, "ben");
+    let workspace = ben.create_workspace("Office");
+    ben.create_conversation(&workspace, "Shared", &["550e8400-e29b-41d4-a716-446655440000"]);
+    let setup = json!({"ben": ben.token, "shared": "Shared"});
+    let Some(browser) = Browser::start("drafts.mjs", &server, setup) else { return };
+    browser.ends();
+}
+
+#[test]
 fn two_users_see_each_others_messages() {
     let server = echo_server();
     let [ann, ben, eve] = ["ann", "ben", "eve"].map(|id| User::new(&server, id));
