@@ -121,7 +121,7 @@ function end(error) {
 	for (const key in views?.chat.boxes) sessionStorage[key] = views.chat.boxes[key].value;
 }
 
-function showLogIn() {
+function showLogIn(error) {
 	const keep = h("input", { type: "checkbox" });
 	const byPassword = async (values) => begin((await openSession().send("POST", "/auth/login", values)).access_token, keep.checked);
 	main.replaceChildren(h("div.log-in",
@@ -131,6 +131,7 @@ function showLogIn() {
 		h("details", h("summary", "Use a token"), formOf("Use a token", ({ token }) => begin(token.trim(), keep.checked),
 			field("Token", "token", { type: "password" }), h("button", "Use token")))));
 	find("input").focus();
+	if (error) showError(error);
 }
 
 async function begin(token, isKept) {
@@ -183,6 +184,5 @@ addEventListener("keydown", (event) => {
 
 const { token, error } = sessionStorage;
 sessionStorage.removeItem("error");
-if (token) begin(token, true).catch(end);
-else showLogIn();
-if (error) showError(error);
+if (token) begin(token, true).catch(showLogIn);
+else showLogIn(error);

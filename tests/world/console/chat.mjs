@@ -49,6 +49,15 @@ await scenario(async () => {
   await page.reload();
   await ui.isConnected();
   await ui.tree.getByRole("link", { name: "Tortoises", exact: true }).waitFor();
+  // A token that cannot be checked at the moment is kept.
+  const allow = watch.allow(/net::ERR_FAILED/);
+  await page.route(/\/auth\/verify$/, (route) => route.abort());
+  await page.reload();
+  await ui.alert.filter({ hasText: "unreachable: " }).waitFor();
+  await page.unroute(/\/auth\/verify$/);
+  allow();
+  await page.reload();
+  await ui.isConnected();
   await ui.button("Log out").click();
   await ui.button("Log in").waitFor();
   assertEqual(await stored(), "{}", "nothing is stored after the log-out");
