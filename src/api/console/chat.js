@@ -53,7 +53,7 @@ export function chatView(api) {
 	}
 
 	function apply({ event }) {
-		const { type, data } = event;
+		const { type, data, user_id } = event;
 		if (type === "gap") {
 			answers.clear();
 			attempt(() => tree.load().then(() => log?.load()));
@@ -61,7 +61,7 @@ export function chatView(api) {
 		const open = tree.conversations.get(log?.id);
 		if (open && /^[cw].*_(deleted|left)$/.test(type) && [open.id, open.workspace_id].includes(data.conversation_id ?? data.workspace_id)) {
 			location.hash = "#/chat";
-			setTimeout(showError, 0, "The conversation was deleted, or you were removed.");
+			if (user_id !== api.user.user_id) setTimeout(showError, 0, "The conversation was deleted, or you were removed.");
 		}
 		if (/_(delta|snapshot)$/.test(type)) grow(type, data);
 		tree.apply(event);

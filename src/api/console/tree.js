@@ -1,6 +1,6 @@
 // Workspaces and conversations, and the tree that shows them.
 
-import { arrange, attempt, field, h, iconButton, openDialog, set } from "./app.js";
+import { arrange, attempt, field, h, iconButton, openDialog, set, showError } from "./app.js";
 
 export function openTree({ get, send, request, user: self }, onChange) {
 	const workspaces = new Map();
@@ -17,8 +17,9 @@ export function openTree({ get, send, request, user: self }, onChange) {
 		const { data, headers } = await request("GET", "/config/workspace?limit=1000");
 		const newest = await get("/conversations?limit=1000");
 		for (const [map, items] of [[workspaces, data.workspaces], [conversations, newest]]) {
+			const old = new Map(map);
 			map.clear();
-			for (const item of items) map.set(item.id, item);
+			for (const item of items) map.set(item.id, { ...old.get(item.id), ...item });
 		}
 		render();
 		onChange();
@@ -38,7 +39,7 @@ export function openTree({ get, send, request, user: self }, onChange) {
 			render();
 		} else if (isMessage || /^(workspace|conversation)_/.test(type)) {
 			clearTimeout(timer);
-			timer = setTimeout(attempt, 50, load);
+			timer = setTimeout(() => load().catch(showError), 50);
 		}
 	}
 

@@ -27,6 +27,16 @@ await scenario(async () => {
   await ann.showsWhatIsStored(conversation.id, setup.ann);
   await ben.showsWhatIsStored(conversation.id, setup.ben);
 
+  // A mark for new messages stays while the tree changes.
+  await ann.createConversation("Garden", "Shed");
+  await ben.say("while ann is in the shed");
+  const marked = ann.tree.getByRole("link", { name: "Gate", exact: true }).and(ann.page.locator("[aria-description='new messages']"));
+  await marked.waitFor();
+  await ann.createWorkspace("Yard");
+  assertEqual(await marked.count(), 1, "links that are marked");
+  await ann.openConversation("Gate");
+  await marked.waitFor({ state: "detached" });
+
   // A participant who is no owner leaves, and cannot delete or remove.
   await ben.button("Leave conversation").waitFor();
   assertEqual(await ben.button("Delete conversation").count(), 0, "only the owner deletes");
@@ -44,6 +54,7 @@ await scenario(async () => {
   await closeDialog(ann);
   await ben.tree.getByRole("link", { name: "Gate", exact: true }).waitFor({ state: "detached" });
   await eventually("the messages are gone", async () => (await ben.articles.count()) === 0);
+  await ben.alert.filter({ hasText: "you were removed" }).waitFor({ timeout: 1000 });
   await ann.say("after ben");
 
   for (const [ui, name] of [[ben, "ben"], [eve, "eve"]]) {
