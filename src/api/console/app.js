@@ -64,11 +64,12 @@ export function arrange(parent, nodes, mayReuse) {
 
 // `navigator.clipboard` is there in a secure context only.
 export function copy(text) {
-	const box = h("textarea.unseen", text);
+	const [box, focused] = [h("textarea.unseen", text), document.activeElement];
 	main.append(box);
 	box.select();
 	document.execCommand("copy");
 	box.remove();
+	focused.focus();
 	find("#said").textContent = "Copied";
 }
 

@@ -77,6 +77,11 @@ await scenario(async () => {
   await page.keyboard.press("Enter");
   await ui.isConnected();
   await keepsFocus(page, "after the cut");
+  const copy = page.getByRole("log", { name: "Events" }).getByRole("button", { name: "Copy" }).last();
+  await tabTo(page, copy);
+  await page.keyboard.press("Enter");
+  await page.getByText("Copied", { exact: true }).waitFor({ state: "attached" });
+  assert(await hasFocus(copy), "the button keeps the focus when it has copied");
 
   await tabTo(page, ui.button("Log out"));
   await page.keyboard.press("Enter");
