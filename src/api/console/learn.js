@@ -21,15 +21,16 @@ export function learnView(api, chat) {
 		}
 	}
 
-	function section(path, method, { summary, requestBody }) {
+	function section(path, method, { summary, requestBody, parameters }) {
 		const { last, stream } = api;
 		const ids = { ...chat.ids(), stream_id: stream.id };
+		const needed = parameters?.find(({ required }) => required)?.name;
 		const pattern = new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}(\\?|$)`);
 		const isLast = last?.method.toLowerCase() === method && pattern.test(last.path);
 		const example = requestBody?.content["application/json"].example;
 		const request = isLast ? last : {
 			method: method.toUpperCase(),
-			path: path.replace(/\{(\w+)\}/g, (_, name) => ids[name] ?? name.toUpperCase()),
+			path: (needed ? `${path}?${needed}={${needed}}` : path).replace(/\{(\w+)\}/g, (_, name) => ids[name] ?? name.toUpperCase()),
 			body: example && JSON.parse(JSON.stringify(example, (name, value) => ids[name] ?? value)),
 		};
 		const text = LANGUAGES[language]({ ...request, url: location.origin + request.path, isStream: path.endsWith("/stream") });

@@ -30,9 +30,16 @@ fn the_views_show_the_system_at_work() {
         let script = format!("const token = process.env.TOKEN;\n{}", shown(&texts["JavaScript"], method, &url));
         assert_runs(Path::new("node"), "--eval", &script, &token);
     }
-    for (method, path) in
-        [("POST", "/config/workspace"), ("GET", "/conversations"), ("GET", "/output/streams"), ("DELETE", &own)]
-    {
+    // A search and two of the lists need a parameter.
+    for (method, path) in [
+        ("POST", "/config/workspace"),
+        ("GET", "/conversations"),
+        ("GET", "/output/streams"),
+        ("GET", "/config/conversation"),
+        ("GET", "/search"),
+        ("GET", "/users"),
+        ("DELETE", &own),
+    ] {
         let url = format!("http://{}{path}", server.addr);
         assert_runs(Path::new("bash"), "-euc", shown(&texts["curl"], method, &url), &token);
     }
