@@ -37,7 +37,19 @@ await scenario(async () => {
     await ui.go(view);
     await page.getByRole("main").waitFor();
     await check(ui, view);
+    if (view === "Stream") assertEqual(await page.getByRole("columnheader").count(), 5, "the columns of a stream have names");
   }
+
+  // On the smallest phone, no name of a view is broken.
+  await page.setViewportSize({ width: 320, height: 568 });
+  await check(ui, "320 pixels");
+  const links = page.getByRole("navigation", { name: "Views" }).getByRole("link");
+  const lines = await links.evaluateAll((all) => all.map((link) => {
+    const range = document.createRange();
+    range.selectNodeContents(link);
+    return range.getClientRects().length;
+  }));
+  assertEqual(lines, [1, 1, 1, 1, 1], "the lines of each name");
 });
 
 // No part is beyond the window, and none that is touched is smaller than 24 pixels, apart from links within a text.
