@@ -9,6 +9,7 @@
 //! On a server, expressions are those of PostgreSQL, and the index bounds its windows itself (see [`server_index`]).
 
 use crate::base::limits::{SEARCH_PREFIX_PAGES_MAX, SEARCH_WORDS_MAX};
+use crate::store::search::index_leaf;
 use crate::store::search::matching::SearchWords;
 use crate::store::search::server_index::{self, SelectedMessages};
 use crate::store::sql::{SqlConnection, SqlResult, params};
@@ -284,9 +285,18 @@ fn count_rare(db: &SqlConnection, operand: &str) -> SqlResult<Option<usize>> {
 /// page of each segment.
 fn pages_between(db: &SqlConnection, first: &[u8], last: &[u8]) -> SqlResult<usize> {
     let term = |word: &[u8]| [MAIN_INDEX_MARK, word].concat();
-    let pages: Option<i64> =
-        db.prepare_cached(PAGES_BETWEEN)?.query_row(params![term(first), term(last)], |row| row.get(0))?;
-    Ok(pages.unwrap_or(0).max(0) as usize)
+    let terms = [term(first), term(last)];
+    let mut statement = db.prepare_cached(PAGES_BETWEEN)?;
+    let mut rows = statement.query(params![terms[0], terms[1]])?;
+    let mut pages = 0;
+    while let Some(row) = rows.next()? {
+        let (between, continued, leaf): (i64, i64, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        // The pages that continue another word are not read.
+        let is_other =
+            leaf.and_then(|leaf| index_leaf::last_term(&leaf)).is_some_and(|term| term < terms[0] || term > terms[1]);
+        pages += if is_other { between - continued } else { between };
+    }
+    Ok(pages.max(0) as usize)
 }
 
 /// The newest numbers of at least `from` and less than `below` that an expression selects, newest first, at most `limit`.
@@ -321,24 +331,29 @@ const NUMBERS: &str = "
     SELECT rowid FROM search_index WHERE search_index MATCH ?1 AND rowid < ?2 AND rowid >= ?3 ORDER BY rowid DESC LIMIT ?4";
 /// The byte before each word in the table `search_index_idx`.
 const MAIN_INDEX_MARK: &[u8] = b"0";
-/// Selects the sum of the pages of each segment. FTS5 stores the first word of each page with twice the page's number, and one more
-/// if the messages of its last word continue on further pages (`fts5_index.c`, "The %_idx table").
+/// Selects the pages of each segment, how many of the last of them may continue a word, and the leaf on which this word begins.
+/// FTS5 stores the first word of each leaf with twice the number of the page, and one more if the messages of its last word continue
+/// on further pages (`fts5_index.c`, "The %_idx table"). These have no first word.
 const PAGES_BETWEEN: &str = "
     WITH RECURSIVE segments (id) AS (
         SELECT min(segid) FROM search_index_idx
         UNION ALL
         SELECT (SELECT min(segid) FROM search_index_idx WHERE segid > segments.id) FROM segments WHERE segments.id IS NOT NULL
+    ), places (segment, first, last, next) AS (
+        SELECT id,
+            coalesce(
+                (SELECT pgno >> 1 FROM search_index_idx WHERE segid = id AND term <= ?1 ORDER BY term DESC LIMIT 1), 1
+            ),
+            coalesce((SELECT pgno FROM search_index_idx WHERE segid = id AND term <= ?2 ORDER BY term DESC LIMIT 1), 2),
+            coalesce(
+                (SELECT pgno >> 1 FROM search_index_idx WHERE segid = id AND term > ?2 ORDER BY term LIMIT 1),
+                (SELECT 1 + (max(d.id) & 2147483647) FROM search_index_data d WHERE d.id < (segments.id << 37) + (1 << 31))
+            )
+        FROM segments WHERE id IS NOT NULL
     )
-    SELECT sum(
-        coalesce(
-            (SELECT pgno >> 1 FROM search_index_idx WHERE segid = segments.id AND term > ?2 ORDER BY term LIMIT 1),
-            (SELECT 1 + (max(id) & 2147483647) FROM search_index_data WHERE id < (segments.id << 37) + (1 << 31))
-        )
-        - coalesce(
-            (SELECT pgno >> 1 FROM search_index_idx WHERE segid = segments.id AND term <= ?1 ORDER BY term DESC LIMIT 1), 1
-        )
-        - 1
-    ) FROM segments WHERE id IS NOT NULL";
+    SELECT next - first - 1, next - (last >> 1) - 1,
+        CASE last & 1 WHEN 1 THEN (SELECT block FROM search_index_data WHERE id = (segment << 37) + (last >> 1)) END
+    FROM places";
 
 #[cfg(test)]
 mod tests {
@@ -426,6 +441,19 @@ mod tests {
             assert!(operand(prefix).is_none(), "{prefix}");
         }
         assert!(Operand::of_prefix(&index_of([].into_iter()), "a").unwrap().is_some());
+    }
+
+    #[test]
+    fn the_pages_of_a_common_word_are_not_those_of_its_neighbors() {
+        // The word fills many pages, which follow the leaf with its neighbors.
+        let text = |number| if number < 9 { format!("commo{number} common commona{number}") } else { "common".into() };
+        let texts: Vec<String> = (0..120_000).map(text).collect();
+        let db = index_of(texts.iter().map(String::as_str));
+        assert!(Operand::of_prefix(&db, "common").unwrap().is_none());
+        for (prefix, messages) in [("commo1", 1), ("commom", 0), ("commona", 9), ("commonb", 0)] {
+            let operand = Operand::of_prefix(&db, prefix).unwrap();
+            assert_eq!(operand.and_then(|operand| operand.rare), Some(messages), "{prefix}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod expression;
 pub(crate) mod index;
+pub(crate) mod index_leaf;
 pub(crate) mod integrity;
 pub(crate) mod matching;
 pub(crate) mod message_search;
