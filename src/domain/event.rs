@@ -211,6 +211,20 @@ impl Event {
             EventBody::Unanswered(_, json) | EventBody::Data(json) => json.len(),
         }
     }
+
+    /// About the bytes of its frame in a stream if its texts need no escapes, and at least its weight.
+    pub fn frame_bytes(&self) -> usize {
+        const MESSAGE_FIELDS: usize = 104;
+        const ANSWER_FIELDS: usize = 112;
+        let of_message = match &self.body {
+            EventBody::Message(message) => {
+                let answer_fields = if self.kind == EventKind::Input { 0 } else { ANSWER_FIELDS };
+                MESSAGE_FIELDS + answer_fields + message.sender_name.len()
+            }
+            EventBody::Deleted(_) | EventBody::Unanswered(..) | EventBody::Data(_) => 0,
+        };
+        self.weight() + self.actor.as_str().len() + self.correlation_id.len() + of_message
+    }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl RecentEvents {
         let is_selected =
             |event: &&Arc<Event>| filter.kinds.has(event.kind) && filter.has(event.conversation_id, event.workspace_id);
         for event in later().filter(is_selected) {
-            bytes += event.weight();
+            bytes += event.frame_bytes();
             if page.events.len() == PAGE_EVENTS_MAX || (bytes > *bytes_max && !page.events.is_empty()) {
                 page.through = page.events.last().expect("it has some").number;
                 break;

@@ -26,7 +26,7 @@ pub(crate) struct FramedEvent {
 impl FramedEvent {
     /// Frames an event.
     pub(crate) fn new(event: &Event) -> FramedEvent {
-        let json_bytes = 256 + event.weight();
+        let json_bytes = event.frame_bytes();
         let frame = EventFrame::new(Some(event.number), event.kind.as_str(), json_bytes, |out| {
             wire::event::event_json(event, out)
         });
@@ -264,6 +264,8 @@ mod tests {
     use super::*;
     use crate::base::time::WallTime;
     use crate::domain::event::EventBody;
+    use crate::domain::model::{Content, Message, Metadata, Role, Status};
+    use crate::sse::frame::StreamForm;
     use uuid::Uuid;
 
     fn event(number: u64, kind: EventKind, workspace: u128, recipients: &[&str]) -> Event {
@@ -277,6 +279,38 @@ mod tests {
             conversation_id: Some(ConversationId(Uuid::from_u128(workspace + 1))),
             recipients: recipients.iter().map(|id| UserId::new_unchecked(*id)).collect(),
             body: EventBody::Data("{}".into()),
+        }
+    }
+
+    /// The reader of a journal page estimates the frames. If they were longer, the last events of each page would not fit into
+    /// the outbox, and would be read again.
+    #[test]
+    fn a_frame_is_about_as_long_as_estimated() {
+        let message = |text: &str| {
+            EventBody::Message(Message {
+                id: MessageId(Uuid::from_u128(1)),
+                conversation_id: ConversationId(Uuid::from_u128(2)),
+                sender: UserId::new_unchecked("ann"),
+                sender_name: "Ann".into(),
+                role: Role::User,
+                status: Status::Complete,
+                created_at: WallTime(0),
+                updated_at: WallTime(0),
+                reply_to: Some(MessageId(Uuid::from_u128(3))),
+                metadata: Metadata::empty(),
+                content: Content::new_unchecked(text),
+                error: None,
+                answer: None,
+                reasoning: None,
+            })
+        };
+        let (kinds, text) = ([EventKind::Input, EventKind::Output, EventKind::MessageUpdated], "x".repeat(200));
+        for (kind, named) in kinds.iter().flat_map(|kind| [(*kind, false), (*kind, true)]) {
+            let event = Event { kind, body: message(&text), ..event(1 << 40, kind, 7, &[]) };
+            let (estimated, frame) = (event.frame_bytes(), FramedEvent::new(&event).frame);
+            let framed = frame.len(StreamForm { named, chunked: true });
+            assert!((estimated * 9 / 10..=estimated).contains(&framed), "{kind:?} {named}: {framed}, not {estimated}");
+            assert!(event.weight() <= estimated);
         }
     }
 

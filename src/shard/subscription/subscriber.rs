@@ -34,8 +34,6 @@ use std::sync::Arc;
 const PAGE_RETRY_MILLISECONDS: u64 = 250;
 /// Bytes that a byte of text has in JSON, at most.
 const ESCAPED_BYTES_FACTOR: usize = 6;
-/// Approximate size of an event's frame without its weight.
-const PAGE_FRAME_BYTES: usize = 256;
 /// Bytes of a frame around the text of a delta.
 pub(super) const FRAME_FIELDS_BYTES: usize = 512;
 
@@ -290,7 +288,7 @@ impl Subscriber {
         }
         metrics::CATCHUP_PAGES.add(1);
         metrics::CATCHUP_EVENTS.add(page.events.len() as u64);
-        let mut bytes_left: usize = page.events.iter().map(|event| PAGE_FRAME_BYTES + event.weight()).sum();
+        let mut bytes_left: usize = page.events.iter().map(|event| event.frame_bytes()).sum();
         for event in &page.events {
             let fields = BlockFields { id: Some(event.number), retry_milliseconds: None };
             let write_json = |out: &mut Vec<u8>| wire::event::event_json(event, out);
@@ -304,7 +302,7 @@ impl Subscriber {
             if !is_queued {
                 return;
             }
-            bytes_left -= PAGE_FRAME_BYTES + event.weight();
+            bytes_left -= event.frame_bytes();
             self.cursor = event.number;
         }
         self.cursor = page.through;

@@ -67,7 +67,7 @@ pub(crate) fn read(
             None => None,
         };
         if let Some(event) = event {
-            bytes += event.weight();
+            bytes += event.frame_bytes();
             if page.events.len() == PAGE_EVENTS_MAX || (bytes > request.bytes_max && !page.events.is_empty()) {
                 break;
             }

@@ -7,7 +7,7 @@ use crate::domain::id::{ConversationId, EventNumber, WorkspaceId};
 pub(crate) struct JournalPageRequest {
     /// The page begins after this number.
     pub after: EventNumber,
-    /// Maximum weight of the events, in bytes, unless the page has only one.
+    /// About the most bytes of the events' frames, unless the page has only one event.
     pub bytes_max: usize,
     pub conversation: Option<ConversationId>,
     pub workspace: Option<WorkspaceId>,
