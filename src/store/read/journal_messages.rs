@@ -7,7 +7,7 @@
 //!
 //! Invariant: every message that the user may see is a candidate.
 
-use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
+use crate::base::limits::{PAGE_CONVERSATIONS_LISTED_MAX, PAGE_EVENTS_MAX};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::read::journal_step::{JournalPageRequest, PageStep};
@@ -18,6 +18,7 @@ use crate::store::sql::{SqlConnection, SqlResult, params};
 use crate::store::tables::inbox;
 use crate::store::tables::messages;
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 /// Rows of a conversation to fetch at a time.
 const FETCH: usize = 64;
@@ -25,7 +26,7 @@ const FETCH: usize = 64;
 const READ_SINGLY_MAX: usize = 64;
 /// Rows of the tail that cost as much as finding the place of one conversation in its index.
 const SEEK_ROWS: u64 = 32;
-/// Messages that are read at a time from a server.
+/// Messages that are read at a time.
 const READ_AHEAD_MAX: usize = 64;
 /// Rows of the tail to scan at a time, and the work after which the scan pauses.
 const TAIL_FETCH: usize = 1024;
@@ -42,7 +43,9 @@ pub(crate) struct Messages<'a> {
     /// Candidates that `take` has not returned yet.
     waiting: VecDeque<Candidate>,
     /// The events of the next candidates that may be messages for the user, as far as they have been read.
-    read_ahead: VecDeque<Option<Event>>,
+    read_ahead: VecDeque<Option<Arc<Event>>>,
+    /// About the bytes that are left in the page for the frames of messages.
+    bytes_left: usize,
     visible: VisibleMessages<'a>,
     source: Source,
 }
@@ -92,6 +95,7 @@ impl<'a> Messages<'a> {
             position,
             waiting: VecDeque::new(),
             read_ahead: VecDeque::new(),
+            bytes_left: request.bytes_max,
             visible: VisibleMessages::new(db, ids, user, (request.kinds, workspace)),
             source: Source::End,
         };
@@ -119,18 +123,17 @@ impl<'a> Messages<'a> {
         if !is_own {
             return Ok(PageStep { number, event: None, work: scan_work });
         }
-        let work = ROW_WORK + scan_work;
-        if !self.db.is_server() {
-            return Ok(PageStep { number, event: self.visible.event(number)?, work });
-        }
-        // A server is asked for several messages at once.
+        // Several messages are read at once: a statement, or a request to a server, costs more than a row.
         if self.read_ahead.is_empty() {
             let next = self.waiting.iter().filter(|candidate| candidate.is_own).take(READ_AHEAD_MAX - 1);
-            let numbers: Vec<EventNumber> =
-                [number].into_iter().chain(next.map(|candidate| candidate.number)).collect();
-            self.read_ahead = self.visible.events(&numbers)?.into();
+            let mut numbers = Vec::with_capacity(READ_AHEAD_MAX);
+            numbers.push(number);
+            numbers.extend(next.map(|candidate| candidate.number));
+            self.read_ahead = self.visible.events(&numbers, self.bytes_left)?;
         }
-        Ok(PageStep { number, event: self.read_ahead.pop_front().flatten(), work })
+        let event = self.read_ahead.pop_front().flatten();
+        self.bytes_left = self.bytes_left.saturating_sub(event.as_ref().map_or(0, |event| event.frame_bytes()));
+        Ok(PageStep { number, event, work: ROW_WORK + scan_work })
     }
 
     /// The messages of a conversation since the user joined it, as a source.
@@ -148,8 +151,10 @@ impl<'a> Messages<'a> {
             Source::Conversations(after, conversations) => self.fetch_from(after, conversations),
             Source::Inbox(after) => match inbox::chunk_after(self.db, self.user, after)? {
                 Some(chunk) => {
-                    self.waiting.extend(chunk.numbers().filter(|number| *number > after).map(Candidate::own));
-                    Ok(Source::Inbox(chunk.last))
+                    self.waiting.reserve(PAGE_EVENTS_MAX);
+                    let numbers = chunk.numbers().filter(|number| *number > after).take(PAGE_EVENTS_MAX);
+                    self.waiting.extend(numbers.map(Candidate::own));
+                    Ok(Source::Inbox(self.waiting.back().map_or(chunk.last, |candidate| candidate.number)))
                 }
                 None => {
                     let complete = inbox::load_watermark(self.db)?.complete_for(self.user);

@@ -53,6 +53,7 @@ pub(crate) fn read(
             db,
             ids,
             user: key,
+            request,
             waiting: VecDeque::new(),
             after: request.after,
             exhausted: false,
@@ -62,16 +63,12 @@ pub(crate) fn read(
     while budget.is_left() {
         let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
         budget.spend(work);
-        let event = match event.filter(|event| request.accepts(event)) {
-            Some(event) => state_events::complete(db, ids, event)?,
-            None => None,
-        };
         if let Some(event) = event {
             bytes += event.frame_bytes();
             if page.events.len() == PAGE_EVENTS_MAX || (bytes > request.bytes_max && !page.events.is_empty()) {
                 break;
             }
-            page.events.push(Arc::new(event));
+            page.events.push(event);
         }
         through = number;
     }
@@ -99,11 +96,7 @@ impl MergedEvents<'_> {
             (Some(message), state_event) if state_event.is_none_or(|number| message < number) => {
                 self.messages.take().map(Some)
             }
-            _ => Ok(self.state_events.take().map(|entry| PageStep {
-                number: entry.number,
-                event: entry.event,
-                work: ROW_WORK,
-            })),
+            _ => self.state_events.take(),
         }
     }
 }
@@ -113,6 +106,7 @@ struct StateEvents<'a> {
     db: &'a SqlConnection,
     ids: &'a IdKey,
     user: i64,
+    request: &'a JournalPageRequest,
     waiting: VecDeque<StateEventEntry>,
     /// The number of the last fetched event.
     after: EventNumber,
@@ -130,7 +124,12 @@ impl StateEvents<'_> {
         Ok(self.waiting.front().map(|entry| entry.number))
     }
 
-    fn take(&mut self) -> Option<StateEventEntry> {
-        self.waiting.pop_front()
+    fn take(&mut self) -> SqlResult<Option<PageStep>> {
+        let Some(StateEventEntry { number, event }) = self.waiting.pop_front() else { return Ok(None) };
+        let event = match event.filter(|event| self.request.accepts(event)) {
+            Some(event) => state_events::complete(self.db, self.ids, event)?.map(Arc::new),
+            None => None,
+        };
+        Ok(Some(PageStep { number, event, work: ROW_WORK }))
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, WorkspaceId};
+use std::sync::Arc;
 
 /// The bounds and filter of a page.
 pub(crate) struct JournalPageRequest {
@@ -26,7 +27,7 @@ impl JournalPageRequest {
 pub(crate) struct PageStep {
     pub number: EventNumber,
     /// The event of that number, if the user may see it.
-    pub event: Option<Event>,
+    pub event: Option<Arc<Event>>,
     /// The work of the step, in the unit of a `StepBudget`.
     pub work: usize,
 }

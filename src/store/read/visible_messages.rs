@@ -6,13 +6,14 @@
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
+use crate::domain::model::Metadata;
 use crate::store::rules::records::message_event_kind;
 use crate::store::sql::values::number;
-use crate::store::sql::{OptionalRow, SqlConnection, SqlResult};
-use crate::store::tables::messages::{self, EntryReader, MessageOrigin};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, Statement};
+use crate::store::tables::messages::{self, ENTRIES_MAX, MessageOrigin};
 use crate::store::tables::users;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The messages that a user may see, in one snapshot.
@@ -24,12 +25,15 @@ pub(crate) struct VisibleMessages<'a> {
     kinds: KindSet,
     /// The only workspace whose messages are wanted; `None` for all.
     workspace: Option<EventNumber>,
-    /// `None` until the first message is read.
-    entries: Option<EntryReader<'a>>,
+    /// `ENTRIES`, once it has been needed.
+    entries: Option<Statement<'a>>,
+    /// `VISIBLE_CONVERSATION`, once it has been needed.
+    visible_conversation: Option<Statement<'a>>,
     /// By number; `None` for a conversation that the user may not see.
-    conversations: HashMap<i64, Option<VisibleConversation>>,
+    conversations: BTreeMap<i64, Option<VisibleConversation>>,
     /// By key: id and name; `None` for a user that does not exist.
-    senders: HashMap<i64, Option<(UserId, Arc<str>)>>,
+    senders: BTreeMap<i64, Option<(UserId, Arc<str>)>>,
+    no_metadata: Metadata,
 }
 
 /// A conversation that a user may see.
@@ -56,14 +60,48 @@ impl<'a> VisibleMessages<'a> {
             kinds,
             workspace,
             entries: None,
-            conversations: HashMap::new(),
-            senders: HashMap::new(),
+            visible_conversation: None,
+            conversations: BTreeMap::new(),
+            senders: BTreeMap::new(),
+            no_metadata: Metadata::empty(),
         }
     }
 
-    /// The event of message `number`, if the user may see it and it is wanted.
-    pub(crate) fn event(&mut self, number: EventNumber) -> SqlResult<Option<Event>> {
-        let Some((conversation, sender)) = self.entries()?.origin(number)? else { return Ok(None) };
+    /// The events of the first of some messages, in order: `None` for a message that the user may not see or that is not wanted.
+    /// There is at least one, and none after those that fill `bytes_max` with their frames.
+    pub(crate) fn events(
+        &mut self,
+        numbers: &[EventNumber],
+        bytes_max: usize,
+    ) -> SqlResult<VecDeque<Option<Arc<Event>>>> {
+        if self.db.is_server() {
+            let filter = (self.kinds, self.workspace);
+            let events = messages::events(self.db, self.ids, numbers, self.viewer, filter)?;
+            return Ok(events.into_iter().map(|event| event.map(Arc::new)).collect());
+        }
+        let mut statement = match self.entries.take() {
+            Some(statement) => statement,
+            None => self.db.prepare_cached(messages::ENTRIES)?,
+        };
+        let mut rows = statement.query(messages::entries_params(numbers))?;
+        let (mut events, mut bytes) = (VecDeque::with_capacity(ENTRIES_MAX), 0);
+        for number in numbers.iter().take(ENTRIES_MAX) {
+            let row = rows.next()?.expect("each number has a row");
+            let event = self.entry(row, *number)?;
+            bytes += event.as_ref().map_or(0, |event| event.frame_bytes());
+            events.push_back(event);
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        drop(rows);
+        self.entries = Some(statement);
+        Ok(events)
+    }
+
+    /// The event of message `number` in a row of `ENTRIES`, if the user may see it and it is wanted.
+    fn entry(&mut self, row: Row<'_>, number: EventNumber) -> SqlResult<Option<Arc<Event>>> {
+        let Some((conversation, sender)) = messages::entry_origin(row)? else { return Ok(None) };
         let Some((sender, sender_name)) = self.sender(sender)? else { return Ok(None) };
         if !self.kinds.has(message_event_kind(&sender)) {
             return Ok(None);
@@ -77,21 +115,9 @@ impl<'a> VisibleMessages<'a> {
             sender_name,
             conversation_id: conversation.id,
             workspace_id: conversation.workspace_id,
+            no_metadata: self.no_metadata.clone(),
         };
-        let ids = self.ids;
-        self.entries()?.event(ids, number, origin)
-    }
-
-    fn entries(&mut self) -> SqlResult<&mut EntryReader<'a>> {
-        Ok(match &mut self.entries {
-            Some(entries) => entries,
-            none => none.insert(EntryReader::new(self.db)?),
-        })
-    }
-
-    /// The events of several messages, as [`VisibleMessages::event`] returns them.
-    pub(crate) fn events(&self, numbers: &[EventNumber]) -> SqlResult<Vec<Option<Event>>> {
-        messages::events(self.db, self.ids, numbers, self.viewer, (self.kinds, self.workspace))
+        Ok(Some(Arc::new(messages::entry_event(self.db, row, self.ids, number, origin)?)))
     }
 
     /// A conversation, if the user may see it.
@@ -101,7 +127,11 @@ impl<'a> VisibleMessages<'a> {
             Entry::Vacant(unknown) => unknown,
         };
         let ids = self.ids;
-        let found = self.db.prepare_cached(VISIBLE_CONVERSATION)?.query_row([conversation, self.viewer], |row| {
+        let statement = match &mut self.visible_conversation {
+            Some(statement) => statement,
+            none => none.insert(self.db.prepare_cached(VISIBLE_CONVERSATION)?),
+        };
+        let found = statement.query_row([conversation, self.viewer], |row| {
             let Some(since) = row.get::<Option<i64>>(0)? else { return Ok(None) };
             let workspace = number(row.get(2)?);
             Ok(Some(VisibleConversation {

@@ -37,7 +37,7 @@ macro_rules! arrays {
     };
 }
 
-arrays!(1 2 3 4 5 6);
+arrays!(1 2 3 4 5 6 32);
 
 /// The values of parameters.
 #[cfg(feature = "cluster")]

@@ -6,7 +6,7 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::model::{AnswerSummary, Content, Message, Metadata, Role, Status, StoredPhase};
 use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
 use crate::store::sql::values::{decode, number, sql};
-use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, Statement, params};
+use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
 use crate::store::tables::reasoning;
 use std::sync::Arc;
 
@@ -47,71 +47,66 @@ pub(crate) fn events(
     db.prepare_cached(FIND_VISIBLE)?.query_each(lists, |row| event(row, ids))
 }
 
-/// Reads messages that are their own entries of the journal, one at a time.
-pub(crate) struct EntryReader<'a> {
-    db: &'a SqlConnection,
-    origin: Statement<'a>,
-    entry: Statement<'a>,
-}
-
 /// What several messages can have in common.
 pub(crate) struct MessageOrigin {
     pub sender: UserId,
     pub sender_name: Arc<str>,
     pub conversation_id: ConversationId,
     pub workspace_id: WorkspaceId,
+    /// `{}`, which most messages have as metadata.
+    pub no_metadata: Metadata,
 }
 
-impl<'a> EntryReader<'a> {
-    pub(crate) fn new(db: &'a SqlConnection) -> SqlResult<EntryReader<'a>> {
-        Ok(EntryReader { db, origin: db.prepare_cached(ORIGIN)?, entry: db.prepare_cached(ENTRY)? })
-    }
-
-    /// The conversation and the key of the sender of message `number`, if it is an entry.
-    pub(crate) fn origin(&mut self, number: EventNumber) -> SqlResult<Option<(i64, i64)>> {
-        self.origin.query_row([sql(number)], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-    }
-
-    /// The event of message `number`, without recipients, if it exists.
-    pub(crate) fn event(
-        &mut self,
-        ids: &IdKey,
-        number: EventNumber,
-        origin: MessageOrigin,
-    ) -> SqlResult<Option<Event>> {
-        let MessageOrigin { sender, sender_name, conversation_id, workspace_id } = origin;
-        let db = self.db;
-        let read = |row: Row<'_>| {
-            let created_at = WallTime(row.get(2)?);
-            let message = Message {
-                id: MessageId(ids.uuid(number, created_at)),
-                conversation_id,
-                sender,
-                sender_name,
-                role: decode(row, 0, role_of)?,
-                status: decode(row, 1, status_of)?,
-                created_at,
-                updated_at: WallTime(row.get(3)?),
-                reply_to: match row.get::<Option<i64>>(4)? {
-                    Some(answered) => id_at(db, ids, self::number(answered))?,
-                    None => None,
-                },
-                metadata: Metadata::new_unchecked(row.get::<Arc<str>>(5)?),
-                content: Content::new_unchecked(row.get::<Arc<str>>(6)?),
-                error: row.get(8)?,
-                answer: None,
-                reasoning: None,
-            };
-            Ok(event_of(message, number, workspace_id, row.get(7)?))
-        };
-        self.entry.query_row([sql(number)], read).optional()
-    }
+/// Parameters of `ENTRIES` for the first [`ENTRIES_MAX`] of some messages.
+pub(crate) fn entries_params(numbers: &[EventNumber]) -> [Option<i64>; ENTRIES_MAX] {
+    std::array::from_fn(|at| numbers.get(at).map(|number| sql(*number)))
 }
 
-/// The id of message `number`, if it exists.
-fn id_at(db: &SqlConnection, ids: &IdKey, number: EventNumber) -> SqlResult<Option<MessageId>> {
-    let read = |row: Row<'_>| Ok(MessageId(ids.uuid(number, WallTime(row.get(1)?))));
-    db.prepare_cached(LOCATE)?.query_row([sql(number)], read).optional()
+/// The conversation and the key of the sender of the message in a row of `ENTRIES`; `None` if there is no such entry.
+pub(crate) fn entry_origin(row: Row<'_>) -> SqlResult<Option<(i64, i64)>> {
+    let conversation: Option<i64> = row.get(0)?;
+    conversation.map(|conversation| Ok((conversation, row.get(1)?))).transpose()
+}
+
+/// The event of message `number` in a row of `ENTRIES`, without recipients.
+pub(crate) fn entry_event(
+    db: &SqlConnection,
+    row: Row<'_>,
+    ids: &IdKey,
+    number: EventNumber,
+    origin: MessageOrigin,
+) -> SqlResult<Event> {
+    let MessageOrigin { sender, sender_name, conversation_id, workspace_id, no_metadata } = origin;
+    let created_at = WallTime(row.get(4)?);
+    let (metadata, content) = match (row.optional_text(8)?, row.optional_text(9)?) {
+        (Some(metadata), Some(content)) if metadata == no_metadata.as_str() => (no_metadata, content.into()),
+        (Some(metadata), Some(content)) => (Metadata::new_unchecked(metadata), content.into()),
+        _ => db.prepare_cached(TEXTS)?.query_row([sql(number)], |row| {
+            Ok((Metadata::new_unchecked(row.get::<Arc<str>>(0)?), row.get::<Arc<str>>(1)?))
+        })?,
+    };
+    let message = Message {
+        id: MessageId(ids.uuid(number, created_at)),
+        conversation_id,
+        sender,
+        sender_name,
+        role: decode(row, 2, role_of)?,
+        status: decode(row, 3, status_of)?,
+        created_at,
+        updated_at: WallTime(row.get(5)?),
+        reply_to: match row.get::<Option<i64>>(6)? {
+            Some(answered) => {
+                row.get::<Option<i64>>(7)?.map(|at| MessageId(ids.uuid(self::number(answered), WallTime(at))))
+            }
+            None => None,
+        },
+        metadata,
+        content: Content::new_unchecked(content),
+        error: row.get(11)?,
+        answer: None,
+        reasoning: None,
+    };
+    Ok(event_of(message, number, workspace_id, row.get(10)?))
 }
 
 /// The event of a message in a row of `FIND_VISIBLE`, without recipients.
@@ -457,10 +452,21 @@ pub(crate) const INSERT: &str = "
     INSERT INTO messages (number, conversation, sender, role, status, reply_to, published_by, created_at, updated_at,
         correlation_id, metadata, content, error)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-pub(crate) const ORIGIN: &str = "SELECT conversation, sender FROM messages WHERE number = ?1 AND published_by = 0";
-pub(crate) const ENTRY: &str = "
-    SELECT role, status, created_at, updated_at, reply_to, metadata, content, correlation_id, error
-    FROM messages WHERE number = ?1";
+/// Messages that one execution of `ENTRIES` reads.
+pub(crate) const ENTRIES_MAX: usize = 32;
+/// Selects a row for each of some numbers, in their order: a message that is its own entry of the journal, or nothing but `NULL`.
+/// It has each text only if that is short, because the reader may reject the message. One execution for many messages costs much
+/// less than one for each. SQLite evaluates the list of values row by row.
+pub(crate) const ENTRIES: &str = "
+    SELECT m.conversation, m.sender, m.role, m.status, m.created_at, m.updated_at, m.reply_to,
+        CASE WHEN m.reply_to IS NOT NULL THEN (SELECT created_at FROM messages WHERE number = m.reply_to) END,
+        CASE WHEN octet_length(m.metadata) <= 512 THEN m.metadata END,
+        CASE WHEN octet_length(m.content) <= 3072 THEN m.content END, m.correlation_id, m.error
+    FROM (VALUES (?1), (?2), (?3), (?4), (?5), (?6), (?7), (?8), (?9), (?10), (?11), (?12), (?13), (?14), (?15), (?16), (?17),
+        (?18), (?19), (?20), (?21), (?22), (?23), (?24), (?25), (?26), (?27), (?28), (?29), (?30), (?31), (?32)) AS wanted
+    LEFT JOIN messages m ON m.number = wanted.column1 AND m.published_by = 0";
+/// Selects the texts of a message of which `ENTRIES` does not have both.
+pub(crate) const TEXTS: &str = "SELECT metadata, content FROM messages WHERE number = ?1";
 // The sender comes first, because a filter of kinds rejects most messages by it.
 pub(crate) const FIND_VISIBLE: &str = "
     SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata, m.content,

@@ -2,7 +2,11 @@
 
 use crate::common::*;
 use cortex_core::internals::limits::PAGE_CONVERSATIONS_LISTED_MAX;
-use cortex_core::internals::{Command, ConversationId, ConversationRef, EventKind, KindSet, StreamFilter};
+use cortex_core::internals::{
+    ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind, KindSet, Metadata,
+    Role, StreamFilter,
+};
+use std::sync::Arc;
 
 #[test]
 fn an_unknown_number_causes_a_gap() {
@@ -113,5 +117,50 @@ fn messages_of_a_busy_and_a_quiet_conversation_are_merged() {
             after = page.through.0;
         }
         assert_eq!(seen, of_ben, "pages of {bytes_max} bytes");
+    }
+}
+
+#[test]
+fn a_page_has_the_messages_of_several_reads_with_texts_of_any_length() {
+    let mut world = World::in_memory();
+    let workspace = world.workspace("ann");
+    let conversation = world.conversation("ann", workspace, &["ben"]);
+    let start = world.writer().position().0;
+    let posts: Vec<Command> = (0..90)
+        .map(|number| {
+            let (content, metadata) = ([1, 3071, 3072, 3073, 9000][number % 5], [2, 512, 513, 5000][number % 4]);
+            let metadata = match metadata {
+                2 => Metadata::empty(),
+                bytes => Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "é".repeat((bytes - 8) / 2))),
+            };
+            let kind = CommandKind::PostMessage {
+                conversation: ConversationRef::Id(conversation),
+                role: Role::User,
+                content: Content::new(&"x".repeat(content)).unwrap(),
+                metadata,
+                api_variant: ApiVariant::Config,
+            };
+            command("ann", kind)
+        })
+        .collect();
+    let events = world.commit(&posts).events;
+    for deleted in [events[3].message_id(), events[31].message_id(), events[32].message_id()] {
+        world.done("ann", delete_message(conversation, deleted.unwrap()));
+    }
+    let is_kept = |event: &&Arc<Event>| ![3, 31, 32].contains(&(event.number.0 - start - 1));
+    let expected: Vec<Event> = events
+        .iter()
+        .filter(is_kept)
+        .map(|event| Event { recipients: Arc::default(), ..Event::clone(event) })
+        .collect();
+    for bytes_max in [1, 60_000, usize::MAX] {
+        let (mut after, mut seen) = (start, Vec::new());
+        while after < start + 90 {
+            let page = world.page("ben", after, bytes_max, EVERYTHING);
+            let messages = page.events.iter().filter(|event| event.kind == EventKind::Input);
+            seen.extend(messages.map(|event| Event::clone(event)));
+            after = page.through.0;
+        }
+        assert!(seen == expected, "pages of {bytes_max} bytes");
     }
 }
