@@ -18,12 +18,15 @@ use std::sync::Arc;
 
 /// An event of the journal, or a delta or a snapshot, which have the same form.
 pub fn event_json(event: &Event, out: &mut Vec<u8>) {
-    out.reserve(256 + event.weight());
+    out.reserve(event.frame_bytes());
+    let at = event.at.rfc3339();
     let mut json = opened(event.kind, out);
     json.raw(",\"data\":");
     let metadata = match &event.body {
         EventBody::Message(message) => {
-            message_data(&mut json, event.kind, message);
+            // They are the same unless the event is a later one.
+            let created_at = if message.created_at == event.at { at } else { message.created_at.rfc3339() };
+            message_data(&mut json, event.kind, message, &created_at);
             message.metadata.as_str()
         }
         EventBody::Deleted(message) => {
@@ -43,7 +46,7 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
     json.raw(",\"user_id\":")
         .string(event.actor.as_str())
         .raw(",\"timestamp\":")
-        .time(event.at)
+        .formatted_time(&at)
         .raw(",\"metadata\":")
         .raw(metadata)
         .raw(",\"correlation_id\":")
@@ -316,13 +319,13 @@ fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
 }
 
 /// `data` of a message. It always has the UUID of the conversation, also of the default one.
-fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
+fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message, created_at: &[u8; 27]) {
     json.raw("{\"content\":")
         .string(message.content.as_str())
         .raw(",\"conversation_id\":")
         .uuid(message.conversation_id.0)
         .raw(",\"timestamp\":")
-        .time(message.created_at)
+        .formatted_time(created_at)
         .raw(",\"message_id\":")
         .uuid(message.id.0)
         .raw(",\"role\":\"")

@@ -29,16 +29,22 @@ impl JsonWriter<'_> {
 
     /// Appends a UUID in quotes, in lower-case hyphenated form.
     pub(crate) fn uuid(&mut self, id: Uuid) -> &mut Self {
-        let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = id.as_hyphenated().encode_lower(&mut buffer);
-        self.raw("\"").raw(text).raw("\"")
+        let mut text = [b'"'; uuid::fmt::Hyphenated::LENGTH + 2];
+        id.as_hyphenated().encode_lower(&mut text[1..]);
+        self.0.extend_from_slice(&text);
+        self
     }
 
     /// Appends a time in quotes, in the format of RFC 3339.
     pub(crate) fn time(&mut self, at: WallTime) -> &mut Self {
-        self.0.push(b'"');
-        self.0.extend_from_slice(&at.rfc3339());
-        self.0.push(b'"');
+        self.formatted_time(&at.rfc3339())
+    }
+
+    /// Appends the text of a time in quotes.
+    pub(crate) fn formatted_time(&mut self, text: &[u8; 27]) -> &mut Self {
+        let mut quoted = [b'"'; 29];
+        quoted[1..28].copy_from_slice(text);
+        self.0.extend_from_slice(&quoted);
         self
     }
 
@@ -115,27 +121,22 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The position of the first byte that must be escaped.
 fn plain_run(bytes: &[u8]) -> Option<usize> {
-    let mut words = bytes.chunks_exact(8);
     let mut at = 0;
-    for word in &mut words {
-        if must_escape(u64::from_le_bytes(word.try_into().expect("a chunk has 8 bytes"))) {
+    for block in bytes.chunks_exact(BLOCK_BYTES) {
+        // Without an early exit, the bytes of a block are compared at once.
+        if block.iter().fold(false, |found, byte| found | must_escape(*byte)) {
             break;
         }
-        at += 8;
+        at += BLOCK_BYTES;
     }
     bytes[at..].iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).map(|place| at + place)
 }
 
-/// Whether one of eight bytes must be escaped. Subtracting `n` from a byte below `n` borrows, which sets its highest bit
-/// unless that was set before. A quote or a backslash becomes a byte below 1 by an exclusive or. A borrow comes only from a
-/// byte that must be escaped itself, so the result is exact.
-fn must_escape(word: u64) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH != 0
+/// Bytes that are examined at once.
+const BLOCK_BYTES: usize = 32;
+
+fn must_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// Whether a text is one JSON value.

@@ -83,6 +83,8 @@ const IDLE_SEGMENTS_MAX: usize = 8;
 /// Length of an owned segment from which on nothing is appended to it. Its memory is freed when all of it is written, and a
 /// slow reader could otherwise make it grow without end.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
+/// Largest capacity of a new owned segment: the last piece begins before `JOINED_BYTES_MAX` and seldom moves all to a larger one.
+const SEGMENT_CAPACITY_MAX: usize = JOINED_BYTES_MAX + 2048;
 
 /// The queue. It counts its bytes; the caller decides how many are too many.
 #[derive(Debug, Default)]
@@ -173,7 +175,7 @@ impl Outbox {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let was_empty = self.is_empty();
-        let (last, before) = self.open_segment(expected_bytes.min(JOINED_BYTES_MAX));
+        let (last, before) = self.open_segment(expected_bytes.min(SEGMENT_CAPACITY_MAX));
         write(last);
         let written = last.len() - before;
         let fits = was_empty || self.bytes + written <= bytes_max;
