@@ -8,8 +8,8 @@ use crate::program::{COUNTED, Work, counts, release_build};
 const INSTRUCTIONS: [(Work, u64); 5] = [
     (Work::Get("/"), 8_800),
     (Work::Get("/auth/verify"), 11_000),
-    (Work::Post, 122_000),
-    (Work::Deliver, 128_400),
+    (Work::Post, 110_500),
+    (Work::Deliver, 120_600),
     (Work::Replay, 27_000),
 ];
 /// What a count may exceed its entry by, in percent.
