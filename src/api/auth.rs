@@ -8,7 +8,6 @@ use super::request::{Media, Request};
 use super::response::Response;
 use crate::auth::jwt::{Claims, Purpose};
 use crate::auth::verified_token::VerifiedToken;
-use crate::base::limits::TOKEN_LEEWAY_SECONDS;
 use crate::base::time::WallTime;
 use crate::config::types::Environment;
 use crate::domain::command::Actor;
@@ -64,8 +63,7 @@ pub(crate) fn check_again(
     caller: &Caller,
     now: WallTime,
 ) -> Result<(), ApiError> {
-    let is_accepted = now < caller.expires_at.plus_seconds(TOKEN_LEEWAY_SECONDS)
-        && context.keys.contains(caller.key)
+    let is_accepted = context.keys.still_accept(caller.key, caller.expires_at, now)
         && token_rules.accepts(&caller.actor.id, &caller.actor.credential);
     if is_accepted { Ok(()) } else { Err(ApiError::token_ended()) }
 }

@@ -108,6 +108,11 @@ impl Keys {
         self.find(id).is_some()
     }
 
+    /// Whether a token that was verified with key `id` is still accepted at `now`, no earlier than then.
+    pub fn still_accept(&self, id: KeyId, expires_at: WallTime, now: WallTime) -> bool {
+        now < expires_at.plus_seconds(TOKEN_LEEWAY_SECONDS) && self.contains(id)
+    }
+
     fn find(&self, id: KeyId) -> Option<&Key> {
         self.all().find(|key| key.id == id)
     }

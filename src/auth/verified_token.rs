@@ -2,11 +2,11 @@
 
 use crate::auth::jwt::{Claims, Keys};
 use crate::auth::token_error::TokenError;
-use crate::base::limits::{TOKEN_LEEWAY_SECONDS, VERIFIED_TOKEN_BYTES_MAX};
+use crate::base::limits::VERIFIED_TOKEN_BYTES_MAX;
 use crate::base::time::WallTime;
+use std::fmt;
 
 /// A token and its claims, after [`Keys::verify`] has accepted it.
-#[derive(Debug)]
 pub(crate) struct VerifiedToken {
     token: Box<str>,
     claims: Claims,
@@ -40,8 +40,14 @@ impl VerifiedToken {
     fn is_accepted(&self, token: &str, keys: &Keys, now: WallTime) -> bool {
         is_equal(self.token.as_bytes(), token.as_bytes())
             && now >= self.at
-            && now < self.claims.expires_at.plus_seconds(TOKEN_LEEWAY_SECONDS)
-            && keys.contains(self.claims.key)
+            && keys.still_accept(self.claims.key, self.claims.expires_at, now)
+    }
+}
+
+impl fmt::Debug for VerifiedToken {
+    /// Omits the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken").field("user", &self.claims.user).field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -56,6 +62,7 @@ fn is_equal(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::auth::jwt::Purpose;
+    use crate::base::limits::TOKEN_LEEWAY_SECONDS;
     use crate::base::time::SECOND;
     use crate::domain::id::UserId;
     use crate::domain::token_rules::Credential;
@@ -137,6 +144,7 @@ mod tests {
         let keys = Keys::new(b"a key", &[], None, None);
         let (token, mut last) = (token_of(&keys, "u", 60), None);
         verify(&mut last, &token, &keys, NOW).unwrap();
+        assert!(!format!("{last:?}").contains(&token), "the token is not shown");
         let rotated = Keys::new(b"another key", &[b"a key".to_vec()], None, None);
         verify(&mut last, &token, &rotated, NOW).unwrap();
         let removed = Keys::new(b"another key", &[], None, None);

@@ -114,7 +114,7 @@ impl Shard {
     fn authenticate(&mut self, slot: u32, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
         let (context, rules) = (&self.context, &self.token_rules);
         let in_query = match access {
-            Access::TokenOrTicket => api::auth::query_credential(head.query, self.context.settings.environment),
+            Access::TokenOrTicket => api::auth::query_credential(head.query, context.settings.environment),
             Access::Open | Access::Token => None,
         };
         // A field of another scheme does not hide a ticket: it may be for a proxy that authenticates the browser.

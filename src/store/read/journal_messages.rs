@@ -44,8 +44,6 @@ pub(crate) struct Messages<'a> {
     waiting: VecDeque<Candidate>,
     /// The events of the next candidates that may be messages for the user, as far as they have been read.
     read_ahead: VecDeque<Option<Arc<Event>>>,
-    /// About the bytes that are left in the page for the frames of messages.
-    bytes_left: usize,
     visible: VisibleMessages<'a>,
     source: Source,
 }
@@ -95,7 +93,6 @@ impl<'a> Messages<'a> {
             position,
             waiting: VecDeque::new(),
             read_ahead: VecDeque::new(),
-            bytes_left: request.bytes_max,
             visible: VisibleMessages::new(db, ids, user, (request.kinds, workspace)),
             source: Source::End,
         };
@@ -117,8 +114,8 @@ impl<'a> Messages<'a> {
         Ok(self.waiting.front().map(|candidate| candidate.number))
     }
 
-    /// Takes the next candidate. `peek` must have returned its number.
-    pub(crate) fn take(&mut self) -> SqlResult<PageStep> {
+    /// Takes the next candidate. `peek` must have returned its number. About `bytes_left` are left in the page.
+    pub(crate) fn take(&mut self, bytes_left: usize) -> SqlResult<PageStep> {
         let Candidate { number, is_own, scan_work } = self.waiting.pop_front().expect("`peek` returned a number");
         if !is_own {
             return Ok(PageStep { number, event: None, work: scan_work });
@@ -129,11 +126,9 @@ impl<'a> Messages<'a> {
             let mut numbers = Vec::with_capacity(READ_AHEAD_MAX);
             numbers.push(number);
             numbers.extend(next.map(|candidate| candidate.number));
-            self.read_ahead = self.visible.events(&numbers, self.bytes_left)?;
+            self.read_ahead = self.visible.events(&numbers, bytes_left)?;
         }
-        let event = self.read_ahead.pop_front().flatten();
-        self.bytes_left = self.bytes_left.saturating_sub(event.as_ref().map_or(0, |event| event.frame_bytes()));
-        Ok(PageStep { number, event, work: ROW_WORK + scan_work })
+        Ok(PageStep { number, event: self.read_ahead.pop_front().flatten(), work: ROW_WORK + scan_work })
     }
 
     /// The messages of a conversation since the user joined it, as a source.

@@ -61,7 +61,8 @@ pub(crate) fn read(
     };
     let (mut bytes, mut through) = (0, request.after);
     while budget.is_left() {
-        let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
+        let bytes_left = request.bytes_max.saturating_sub(bytes);
+        let Some(PageStep { number, event, work }) = merge.next(bytes_left)? else { return Ok(page) };
         budget.spend(work);
         if let Some(event) = event {
             bytes += event.frame_bytes();
@@ -90,11 +91,11 @@ struct MergedEvents<'a> {
 }
 
 impl MergedEvents<'_> {
-    fn next(&mut self) -> SqlResult<Option<PageStep>> {
+    fn next(&mut self, bytes_left: usize) -> SqlResult<Option<PageStep>> {
         match (self.messages.peek()?, self.state_events.peek()?) {
             (None, None) => Ok(None),
             (Some(message), state_event) if state_event.is_none_or(|number| message < number) => {
-                self.messages.take().map(Some)
+                self.messages.take(bytes_left).map(Some)
             }
             _ => self.state_events.take(),
         }
