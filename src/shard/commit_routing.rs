@@ -63,7 +63,7 @@ pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
             (shard, share)
         })
         .collect();
-    routed.sort_by_key(|(_, share)| !share.results.is_empty());
+    routed.sort_unstable_by_key(|(_, share)| !share.results.is_empty());
     let is_end = |kind: EventKind| match kind {
         EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted => true,
         // The responders know of those that they stored.

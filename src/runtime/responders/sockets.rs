@@ -138,7 +138,10 @@ impl UpstreamSockets {
             SocketState::Connecting { stream, address, .. } => {
                 self.drop_stream(stream);
                 // An address that does not respond in time is tried last.
-                self.addresses.known.sort_by_key(|known| *known == address);
+                let known = &mut self.addresses.known;
+                if let Some(place) = known.iter().position(|known| *known == address) {
+                    known[place..].rotate_left(1);
+                }
             }
             SocketState::Open(stream) => self.drop_stream(stream),
         }

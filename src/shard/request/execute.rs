@@ -249,7 +249,7 @@ impl Shard {
     pub(super) fn list_streams(&self, user: &UserId, others: Vec<OpenStream>, is_complete: bool) -> Response {
         let mut streams = self.shared.streams.list(user);
         streams.extend(others);
-        streams.sort_by_key(|stream| (stream.since, stream.id));
+        streams.sort_unstable_by_key(|stream| (stream.since, stream.id));
         let response = Response::json(wire::stream::open_streams(&streams));
         if is_complete { response } else { response.with("X-Incomplete", "true") }
     }

@@ -307,7 +307,7 @@ impl StreamRegistry {
             .filter(|(_, stats)| stats.user == *user)
             .map(|(id, stats)| (*id, Arc::clone(stats)))
             .collect();
-        streams.sort_by_key(|(id, stats)| (stats.since, id.0));
+        streams.sort_unstable_by_key(|(id, stats)| (stats.since, id.0));
         streams
     }
 
