@@ -1,7 +1,8 @@
 //! The cost of inboxes for writes, and their gain for replays.
 //!
 //! Writes: messages per second in batches of 64 and 256, with 3 recipients each, among 1,000 users and 10,000
-//! conversations, with and without inbox flushes. Replays: events per second, in pages as a stream requests them, for a
+//! conversations, with and without inbox flushes; and the bytes that are written for a message, alone in its commit or not, in one
+//! conversation and in many. Replays: events per second, in pages as a stream requests them, for a
 //! user of 10 conversations and one of 5,000 with the same number of messages, with the file cached by the system and
 //! not.
 
@@ -9,7 +10,7 @@ mod support;
 
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    Database, EventNumber, InboxLimits, KindSet, PendingQuery, Query, QueryKind, QueryResult, QueryStep, Reader,
+    Database, EventNumber, FlushLimits, KindSet, PendingQuery, Query, QueryKind, QueryResult, QueryStep, Reader,
     StoreConfig, StreamFilter, UserId,
 };
 use std::os::fd::AsRawFd;
@@ -29,14 +30,15 @@ fn main() {
     let directory = std::env::temp_dir().join(format!("cortex-replay-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory for the databases");
     writing(&directory);
+    spreading(&directory);
     replaying(&directory);
     std::fs::remove_dir_all(&directory).expect("the databases go");
 }
 
 fn writing(directory: &Path) {
-    let never = InboxLimits { flush_numbers: u64::MAX, ..InboxLimits::default() };
+    let never = FlushLimits { inbox_flush_numbers: u64::MAX, ..FlushLimits::default() };
     let mut without = BenchStore::new(directory.join("without.db"), never);
-    let mut with = BenchStore::new(directory.join("with.db"), InboxLimits::default());
+    let mut with = BenchStore::new(directory.join("with.db"), FlushLimits::default());
     // The first messages fill the empty caches of a new database.
     for store in [&mut without, &mut with] {
         write(store, 100_000, 256);
@@ -57,10 +59,36 @@ fn writing(directory: &Path) {
     }
 }
 
+fn spreading(directory: &Path) {
+    let mut store = BenchStore::new(directory.join("spread.db"), FlushLimits::default());
+    write(&mut store, 200_000, 256);
+    let all = std::mem::take(&mut store.rooms);
+    println!("\n{:<34} {:>10} {:>10}", "", "messages/s", "bytes");
+    for (batch, messages) in [(64, 4 * MESSAGES_PER_ROUND), (1, MESSAGES_PER_ROUND)] {
+        for conversations in [10_000, 100, 1] {
+            store.rooms = all[..conversations].to_vec();
+            let before = bytes_written();
+            let (rate, _) = write(&mut store, messages, batch);
+            let bytes = (bytes_written() - before) as f64 / messages as f64;
+            let row = format!("{batch} per commit, {conversations} conversations");
+            println!("{row:<34} {rate:>10.0} {bytes:>10.0}");
+            figures::record(&format!("the writer alone, {row}"), PROGRAM, "messages/s", rate);
+            figures::record(&format!("the writer alone, {row}"), PROGRAM, "bytes written", bytes);
+        }
+    }
+}
+
+/// The bytes that this process has passed to the system to be written.
+fn bytes_written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("the counts of this process");
+    let written = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    written.expect("a count of bytes").parse().expect("a number")
+}
+
 fn replaying(directory: &Path) {
     let path = directory.join("with.db");
     let config = StoreConfig::new(Database::File(path.clone()));
-    let mut store = BenchStore::open(path.clone(), config.inbox);
+    let mut store = BenchStore::open(path.clone(), config.flush);
     let few = store.user_in("few", FEW);
     let many = store.user_in("many", MANY);
     let start = store.writer.position();

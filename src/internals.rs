@@ -82,7 +82,7 @@ pub use crate::shard::shared::SharedState;
 pub use crate::shard::{Input, Output, Shard};
 pub use crate::sse::decode::Decoder;
 pub use crate::store::{
-    Admin, InboxLimits, MaintenanceDue, NewUser, PendingQuery, QueryStep, Reader, ResponderRules, Retention,
+    Admin, FlushLimits, MaintenanceDue, NewUser, PendingQuery, QueryStep, Reader, ResponderRules, Retention,
     StoreConfig, UserSelector, Writer,
 };
 

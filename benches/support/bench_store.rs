@@ -2,7 +2,7 @@
 
 use cortex_core::internals::{
     Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Credential, Database,
-    InboxLimits, Metadata, MonoTime, Now, Outcome, Random, ReplyTo, Role, StoreConfig, Topic, UserId, WallTime,
+    FlushLimits, Metadata, MonoTime, Now, Outcome, Random, ReplyTo, Role, StoreConfig, Topic, UserId, WallTime,
     WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
 };
 use std::path::PathBuf;
@@ -28,16 +28,16 @@ pub struct BenchStore {
 
 impl BenchStore {
     /// Opens a database, and creates it if it is missing.
-    pub fn open(path: PathBuf, inbox: InboxLimits) -> BenchStore {
-        let config = StoreConfig { inbox, ..StoreConfig::new(Database::File(path.clone())) };
+    pub fn open(path: PathBuf, flush: FlushLimits) -> BenchStore {
+        let config = StoreConfig { flush, ..StoreConfig::new(Database::File(path.clone())) };
         let writer = Writer::open(&config).expect("a database");
         let now = Now { wall: WallTime(1_767_225_600_000_000), mono: MonoTime(0) };
         BenchStore { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
     }
 
     /// A database with conversations of three users, each in the workspace of one of them.
-    pub fn new(path: PathBuf, inbox: InboxLimits) -> BenchStore {
-        let mut store = BenchStore::open(path, inbox);
+    pub fn new(path: PathBuf, flush: FlushLimits) -> BenchStore {
+        let mut store = BenchStore::open(path, flush);
         let workspaces: Vec<WorkspaceId> = (0..USERS).map(|user| store.workspace(&format!("user-{user}"))).collect();
         for made in 1..=CONVERSATIONS {
             let owner = store.random.below(USERS);

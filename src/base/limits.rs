@@ -218,6 +218,14 @@ pub(crate) const INBOX_FLUSH_ENTRIES_MAX: usize = 64 * 1024;
 pub(crate) const INBOX_STEP_MESSAGES_MAX: usize = 1024;
 /// Inboxes written by one step of a flush; in a transaction with more commands, one per command.
 pub(crate) const INBOX_STEP_USERS_MAX: usize = 64;
+/// Event numbers at the journal's end after which its messages are added to the index by conversation, if memory allows. Each
+/// connection remembers as many messages.
+pub(crate) const INDEX_FLUSH_NUMBERS: u64 = 8192;
+/// Bytes of messages after which they are added to the index by conversation. A connection that was just opened reads as many, apart from
+/// long texts.
+pub(crate) const INDEX_FLUSH_BYTES: usize = 8 * 1024 * 1024;
+/// Messages that one step of a flush adds to the index by conversation; in a transaction with more commands, two per command.
+pub(crate) const INDEX_STEP_MESSAGES_MAX: usize = 128;
 /// Size of a full inbox chunk, in bytes; each number takes at least one.
 pub(crate) const INBOX_CHUNK_BYTES_MAX: usize = 512;
 

@@ -47,6 +47,9 @@ const QUEUE_ITEM_BYTES_MIN: usize = KIB;
 const CACHED_USER_BYTES: usize = 512;
 /// Memory of one gathered pair of message and recipient in an inbox flush, in bytes.
 const INBOX_ENTRY_BYTES: usize = 32;
+/// Memory of one of the newest messages that a connection remembers, in bytes: its places in a list that doubles and in a map. During a
+/// flush, there are half as many more.
+const NEWEST_MESSAGE_BYTES: usize = 128;
 /// Memory of one answer in progress, in bytes: its text, and what has arrived from the upstream.
 const ANSWER_BYTES: usize = 32 * KIB;
 /// Smallest page cache of a database connection, in bytes.
@@ -156,6 +159,8 @@ pub struct MemoryPlan {
     pub answer_bytes: usize,
     /// Recipients that an inbox flush gathers.
     pub inbox_flush_bytes: usize,
+    /// What the readers and the writer know of the newest messages; 0 if the database is on a server.
+    pub newest_message_bytes: usize,
     /// Rate limit buckets.
     pub rate_bucket_bytes: usize,
     /// Log lines that wait for the log's reader.
@@ -246,10 +251,15 @@ impl MemoryPlan {
                 2,
                 WRITER_CACHE_CONVERSATION_BYTES_MAX + WRITER_CACHE_USERS_MAX * CACHED_USER_BYTES,
             ),
-            page_cache_bytes: if has_file { share(6, database_connections * PAGE_CACHE_BYTES_MAX) } else { 0 },
+            page_cache_bytes: if has_file { share(5, database_connections * PAGE_CACHE_BYTES_MAX) } else { 0 },
             tail_bytes: share(3, event_loops * TAIL_BYTES_MAX),
             answer_bytes: share(8, ANSWERS_RUNNING_MAX * ANSWER_BYTES),
             inbox_flush_bytes: share(1, INBOX_FLUSH_ENTRIES_MAX * INBOX_ENTRY_BYTES),
+            newest_message_bytes: if has_file {
+                share(1, database_connections * INDEX_FLUSH_NUMBERS as usize * NEWEST_MESSAGE_BYTES)
+            } else {
+                0
+            },
             rate_bucket_bytes: share(1, 3 * RATE_BUCKETS_MAX * RATE_BUCKET_BYTES),
             log_queue_bytes: share(1, 2 * LOG_QUEUE_BYTES_MAX),
             other_commit_bytes: 0,
@@ -298,7 +308,7 @@ impl MemoryPlan {
     }
 
     /// The budgets with their names, in the order of the documentation. Those that this process does not need are 0.
-    pub fn budgets(&self) -> [(&'static str, usize); 24] {
+    pub fn budgets(&self) -> [(&'static str, usize); 25] {
         [
             ("fixed", self.fixed_bytes),
             ("two commands of the command line", self.command_bytes),
@@ -318,6 +328,7 @@ impl MemoryPlan {
             ("tails of events", self.tail_bytes),
             ("answers", self.answer_bytes),
             ("inbox flush", self.inbox_flush_bytes),
+            ("newest messages", self.newest_message_bytes),
             ("rate limit buckets", self.rate_bucket_bytes),
             ("log queue", self.log_queue_bytes),
             ("commits of other instances", self.other_commit_bytes),
@@ -489,6 +500,15 @@ impl MemoryPlan {
         (self.inbox_flush_bytes / INBOX_ENTRY_BYTES).clamp(PARTICIPANTS_MAX, INBOX_FLUSH_ENTRIES_MAX)
     }
 
+    /// Messages after which the index by conversation gets them. The readers and the writer remember them, and the writer gathers them.
+    pub(crate) fn newest_messages_max(&self) -> u64 {
+        if self.newest_message_bytes == 0 {
+            return INDEX_FLUSH_NUMBERS;
+        }
+        let holders = self.reader_threads + 2;
+        ((self.newest_message_bytes / holders / NEWEST_MESSAGE_BYTES) as u64).clamp(64, INDEX_FLUSH_NUMBERS)
+    }
+
     /// Users in the writer's cache.
     pub(crate) fn cached_users_max(&self) -> usize {
         (self.writer_cache_bytes / 5 / CACHED_USER_BYTES).clamp(16, WRITER_CACHE_USERS_MAX)
@@ -537,7 +557,7 @@ mod tests {
 
     /// The number of budgets that are needed.
     const INSTANCES: [(Instances, usize); 3] =
-        [(Instances::One, 20), (Instances::Several, 19), (Instances::SeveralWithBus, 22)];
+        [(Instances::One, 21), (Instances::Several, 19), (Instances::SeveralWithBus, 22)];
 
     #[test]
     fn the_budgets_fit_into_every_limit() {

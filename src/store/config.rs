@@ -15,8 +15,8 @@ pub struct StoreConfig {
     pub retention: Retention,
     /// The rate of each user's state events; `None` is no limit.
     pub event_rate: Option<EventRate>,
-    /// When inboxes are flushed, and in which steps.
-    pub inbox: InboxLimits,
+    /// When messages are flushed to inboxes and to the index by conversation, and in which steps.
+    pub flush: FlushLimits,
     /// Maximum number of rows of participants that one step of notifying them of a deleted workspace examines.
     pub notified_rows_max: usize,
     /// Rows that one step of a query examines. The bound does not affect results, so tests use small ones.
@@ -37,7 +37,7 @@ impl StoreConfig {
             database,
             retention: Retention::default(),
             event_rate: None,
-            inbox: InboxLimits::default(),
+            flush: FlushLimits::default(),
             notified_rows_max: NOTIFIED_ROWS_MAX,
             query_rows_max: QUERY_ROWS_EXAMINED_MAX,
             responders: ResponderRules::default(),
@@ -86,30 +86,39 @@ pub struct EventRate {
     pub burst_bytes: u64,
 }
 
-/// When inboxes are flushed, and the size of the steps. The limits do not affect which events are replayed, so tests use small
-/// ones.
+/// When messages are flushed to inboxes and to the index by conversation, and the size of the steps. The limits do not affect the
+/// results of queries, so tests use small ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InboxLimits {
-    /// A flush begins when this many event numbers have been assigned since the last flush.
-    pub flush_numbers: u64,
-    /// Maximum number of recipients that a flush gathers in memory, unless a single message has more.
-    pub flush_entries_max: usize,
-    /// Maximum number of messages that one step gathers.
+pub struct FlushLimits {
+    /// A flush of inboxes begins when this many event numbers have been assigned since the last one.
+    pub inbox_flush_numbers: u64,
+    /// Maximum number of recipients that a flush of inboxes gathers in memory, unless a single message has more.
+    pub inbox_entries_max: usize,
+    /// Maximum number of messages that one step of a flush gathers.
     pub step_messages_max: usize,
     /// Maximum number of inboxes that one step writes.
     pub step_users_max: usize,
     /// Size at which a chunk is full, in bytes.
     pub chunk_bytes_max: usize,
+    /// A flush of the index by conversation begins when this many event numbers have been assigned since the last one.
+    pub index_flush_numbers: u64,
+    /// Or when messages with this many bytes have been inserted.
+    pub index_flush_bytes: usize,
+    /// Maximum number of messages that one step adds to the index by conversation.
+    pub step_indexed_max: usize,
 }
 
-impl Default for InboxLimits {
-    fn default() -> InboxLimits {
-        InboxLimits {
-            flush_numbers: INBOX_FLUSH_NUMBERS,
-            flush_entries_max: INBOX_FLUSH_ENTRIES_MAX,
+impl Default for FlushLimits {
+    fn default() -> FlushLimits {
+        FlushLimits {
+            inbox_flush_numbers: INBOX_FLUSH_NUMBERS,
+            inbox_entries_max: INBOX_FLUSH_ENTRIES_MAX,
             step_messages_max: INBOX_STEP_MESSAGES_MAX,
             step_users_max: INBOX_STEP_USERS_MAX,
             chunk_bytes_max: INBOX_CHUNK_BYTES_MAX,
+            index_flush_numbers: INDEX_FLUSH_NUMBERS,
+            index_flush_bytes: INDEX_FLUSH_BYTES,
+            step_indexed_max: INDEX_STEP_MESSAGES_MAX,
         }
     }
 }

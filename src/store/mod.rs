@@ -38,7 +38,7 @@ pub use admin::account_rows::UserSelector;
 pub use admin::accounts::{Admin, NewUser};
 pub(crate) use admin::admin_error::AdminError;
 pub use admin::verify::verify;
-pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
+pub use config::{FlushLimits, ResponderRules, Retention, StoreConfig};
 pub(crate) use error::{DataError, OpenError};
 pub(crate) use progress::Progress;
 pub use read::pending_query::{PendingQuery, QueryStep};

@@ -20,7 +20,7 @@ use crate::shrink::Form;
 use crate::trace::Trace;
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    Claims, Command, CommitShare, Committed, Context, Credential, EventNumber, Holder, InboxLimits, Input, Keys,
+    Claims, Command, CommitShare, Committed, Context, Credential, EventNumber, FlushLimits, Holder, Input, Keys,
     MemoryPlan, Merger, MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader,
     ReplyTo, Retention, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
@@ -86,7 +86,7 @@ pub struct Setup {
     /// Small, so that events are removed in every run.
     pub retention: Retention,
     /// Small, so that inboxes are flushed in every run.
-    pub inbox: InboxLimits,
+    pub flush: FlushLimits,
     pub notified_rows_max: usize,
     /// Small, so that queries need several steps in every run.
     pub query_rows_max: usize,
@@ -214,12 +214,15 @@ impl World {
                 bytes: [500 + random.below(6000), 1 << 40][random.below(2) as usize],
                 young_milliseconds: random.below(3) * 1000,
             },
-            inbox: InboxLimits {
-                flush_numbers: 1 + random.below(40),
-                flush_entries_max: 1 + random.below(40) as usize,
+            flush: FlushLimits {
+                inbox_flush_numbers: 1 + random.below(40),
+                inbox_entries_max: 1 + random.below(40) as usize,
                 step_messages_max: 1 + random.below(10) as usize,
                 step_users_max: 1 + random.below(3) as usize,
                 chunk_bytes_max: 1 + random.below(12) as usize,
+                index_flush_numbers: 1 + random.below(40),
+                index_flush_bytes: 1 + random.below(2000) as usize,
+                step_indexed_max: 1 + random.below(6) as usize,
             },
             notified_rows_max: [2, 4, 256][random.below(3) as usize],
             query_rows_max: [1, 1 + random.below(30) as usize, QUERY_ROWS_EXAMINED_MAX][random.below(3) as usize],
@@ -277,9 +280,9 @@ impl World {
 
     /// Starts an instance on the existing database.
     pub fn open(&mut self, instance: usize) {
-        let Setup { inbox, retention, notified_rows_max, query_rows_max, .. } = self.setup;
+        let Setup { flush, retention, notified_rows_max, query_rows_max, .. } = self.setup;
         let config = StoreConfig {
-            inbox,
+            flush,
             retention,
             notified_rows_max,
             query_rows_max,

@@ -7,7 +7,7 @@ pub mod support;
 
 use cortex_core::internals::{
     Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, Conversation,
-    ConversationId, ConversationRef, Credential, Database, Event, EventNumber, InboxLimits, JobId, JournalPage,
+    ConversationId, ConversationRef, Credential, Database, Event, EventNumber, FlushLimits, JobId, JournalPage,
     KindSet, LiveAnswer, MaintenanceDue, MessageId, Metadata, MonoTime, Now, Outcome, PendingQuery, Query, QueryKind,
     QueryResponse, QueryResult, QueryStep, RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules,
     Retention, Role, Status, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId,
@@ -42,35 +42,35 @@ pub use cortex_core::internals::wire::command_result::command_body as render;
 
 impl World {
     pub fn in_file() -> World {
-        World::in_file_with(InboxLimits::default())
+        World::in_file_with(FlushLimits::default())
     }
 
-    pub fn in_file_with(inbox: InboxLimits) -> World {
-        World::answered_in_file_with(inbox, None)
+    pub fn in_file_with(flush: FlushLimits) -> World {
+        World::answered_in_file_with(flush, None)
     }
 
     /// A store in a file, with a default responder.
     pub fn answered_in_file(default: Option<&str>) -> World {
-        World::answered_in_file_with(InboxLimits::default(), default)
+        World::answered_in_file_with(FlushLimits::default(), default)
     }
 
-    pub fn answered_in_file_with(inbox: InboxLimits, default: Option<&str>) -> World {
+    pub fn answered_in_file_with(flush: FlushLimits, default: Option<&str>) -> World {
         let directory = TempDir::new();
         let responders = responders(default);
-        let notified_rows_max = notified_rows_max(&inbox);
+        let notified_rows_max = notified_rows_max(&flush);
         let database = support::database_at(&directory.file(FILE));
-        let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(database) };
+        let config = StoreConfig { flush, notified_rows_max, responders, ..StoreConfig::new(database) };
         World::opened(config, directory)
     }
 
     pub fn in_memory() -> World {
-        World::in_memory_with(InboxLimits::default(), Retention::default())
+        World::in_memory_with(FlushLimits::default(), Retention::default())
     }
 
-    pub fn in_memory_with(inbox: InboxLimits, retention: Retention) -> World {
+    pub fn in_memory_with(flush: FlushLimits, retention: Retention) -> World {
         let responders = responders(None);
         World::kept_in_memory(StoreConfig {
-            inbox,
+            flush,
             retention,
             responders,
             ..StoreConfig::new(support::temporary_database())
@@ -79,13 +79,13 @@ impl World {
 
     /// A store in memory, with a default responder.
     pub fn answered_in_memory(default: Option<&str>) -> World {
-        World::answered_in_memory_with(InboxLimits::default(), default)
+        World::answered_in_memory_with(FlushLimits::default(), default)
     }
 
-    pub fn answered_in_memory_with(inbox: InboxLimits, default: Option<&str>) -> World {
-        let (responders, notified_rows_max) = (responders(default), notified_rows_max(&inbox));
+    pub fn answered_in_memory_with(flush: FlushLimits, default: Option<&str>) -> World {
+        let (responders, notified_rows_max) = (responders(default), notified_rows_max(&flush));
         let config =
-            StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(support::temporary_database()) };
+            StoreConfig { flush, notified_rows_max, responders, ..StoreConfig::new(support::temporary_database()) };
         World::kept_in_memory(config)
     }
 
@@ -296,8 +296,8 @@ impl World {
 }
 
 /// Small if the limits of the inboxes are small.
-fn notified_rows_max(inbox: &InboxLimits) -> usize {
-    inbox.flush_entries_max.min(StoreConfig::new(Database::Memory).notified_rows_max)
+fn notified_rows_max(flush: &FlushLimits) -> usize {
+    flush.inbox_entries_max.min(StoreConfig::new(Database::Memory).notified_rows_max)
 }
 
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };

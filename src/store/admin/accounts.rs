@@ -276,7 +276,7 @@ impl Admin {
             #[cfg(feature = "cluster")]
             let mut turns = Turns::new(false, 0);
             match &self.db {
-                SqlConnection::Sqlite(_) => self.db.begin()?,
+                SqlConnection::Sqlite(..) => self.db.begin()?,
                 #[cfg(feature = "cluster")]
                 SqlConnection::Postgres(_) => turns.begin(&self.db)?,
             }
@@ -287,7 +287,7 @@ impl Admin {
             }
             let done = change(self)?;
             match &self.db {
-                SqlConnection::Sqlite(_) => self.db.commit()?,
+                SqlConnection::Sqlite(..) => self.db.commit()?,
                 #[cfg(feature = "cluster")]
                 SqlConnection::Postgres(_) => turns.commit(&self.db)?,
             }

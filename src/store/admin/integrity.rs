@@ -8,7 +8,7 @@ use crate::domain::model::Metadata;
 use crate::store::search;
 use crate::store::sql::values::{number, sql};
 use crate::store::sql::{SqlConnection, SqlResult, params};
-use crate::store::tables::{inbox, journal_head, state_events};
+use crate::store::tables::{conversation_index, inbox, journal_head, state_events};
 use crate::wire::json;
 use crate::wire::metadata::string_member;
 use std::collections::BTreeSet;
@@ -16,10 +16,16 @@ use std::collections::BTreeSet;
 /// The violations in the rows of a database. Calls `progress` with the numbers of completed checks and of all checks.
 pub(crate) fn rows(db: &SqlConnection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
     let mut findings = Vec::new();
-    let checks = RULES.len() as u64 + 4;
+    let checks = RULES.len() as u64 + 5;
     for (done, rule) in (0..).zip(RULES) {
         progress(done, checks);
         check(db, &mut findings, rule.violation, |found| violations(db, rule, found));
+    }
+    progress(checks - 5, checks);
+    if !db.is_server() {
+        for rule in INDEX_RULES {
+            check(db, &mut findings, rule.violation, |found| violations(db, rule, found));
+        }
     }
     progress(checks - 4, checks);
     check(db, &mut findings, "the references", |found| check_references(db, found));
@@ -123,9 +129,9 @@ const RULES: &[RowRule] = &[
         violation: "a conversation's counts differ from its messages",
         query: "SELECT 'conversation ' || c.number FROM conversations c JOIN workspaces w ON w.number = c.workspace \
             JOIN conversation_state s ON s.conversation = c.number \
-            LEFT JOIN messages m ON m.conversation = c.number \
-            WHERE c.deleted IS NULL AND w.deleted IS NULL GROUP BY c.number, s.message_count, s.last_number \
-            HAVING s.message_count <> count(m.number) OR s.last_number <> coalesce(max(m.number), 0)",
+            LEFT JOIN (SELECT conversation, count(*) AS messages, max(number) AS last_number FROM messages \
+            GROUP BY conversation) m ON m.conversation = c.number WHERE c.deleted IS NULL AND w.deleted IS NULL \
+            AND (s.message_count <> coalesce(m.messages, 0) OR s.last_number < coalesce(m.last_number, 0))",
     },
     RowRule {
         violation: "an event has outlived its workspace or conversation",
@@ -226,6 +232,26 @@ const RULES: &[RowRule] = &[
         violation: "an event's number is in a skipped range",
         query: "SELECT 'event ' || m.number FROM skipped_ranges r JOIN messages m ON m.number > r.after AND m.number <= r.through \
             UNION ALL SELECT 'event ' || e.number FROM skipped_ranges r JOIN state_events e ON e.number > r.after AND e.number <= r.through",
+    },
+];
+
+/// The rules of the index by conversation, which a server keeps itself.
+const INDEX_RULES: &[RowRule] = &[
+    RowRule {
+        violation: "the index by conversation lacks a message",
+        query: "SELECT 'message ' || m.number FROM messages m CROSS JOIN conversation_index_state s \
+            LEFT JOIN conversation_index i ON i.conversation = m.conversation AND i.number = m.number \
+            WHERE i.number IS NULL AND (m.number <= s.indexed_through OR m.published_by IS DISTINCT FROM 0)",
+    },
+    RowRule {
+        violation: "the index by conversation has a row without its message",
+        query: "SELECT 'message ' || i.number FROM conversation_index i LEFT JOIN messages m ON m.number = i.number \
+            WHERE m.conversation IS DISTINCT FROM i.conversation",
+    },
+    RowRule {
+        violation: "the index by conversation has a wrong state",
+        query: "SELECT 'event ' || h.number FROM journal_head h LEFT JOIN conversation_index_state s \
+            WHERE s.indexed_through IS NULL OR s.indexed_through > h.number",
     },
 ];
 
@@ -330,8 +356,10 @@ fn check_order(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
 fn check_inboxes(db: &SqlConnection, found: &mut Findings) -> SqlResult<()> {
     let watermark = inbox::load_watermark(db)?;
     let position = journal_head::load(db)?.number;
+    // Also at most the number of the index by conversation, by which the messages are found here.
+    let indexed_through = conversation_index::indexed_through(db)?.min(position);
     let is_ascending =
-        watermark.flushed_through <= watermark.flushing_through && watermark.flushing_through <= position;
+        watermark.flushed_through <= watermark.flushing_through && watermark.flushing_through <= indexed_through;
     if !is_ascending || watermark.is_flushing() != (watermark.users_below > 0) {
         found.add(|| format!("the inbox watermark is inconsistent: {watermark:?}"));
     }
@@ -418,10 +446,12 @@ const VISIBLE_MESSAGES: &str = "
     SELECT m.number FROM participants p
     CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
-    CROSS JOIN messages m ON m.conversation = c.number AND m.number > p.since AND m.number <= ?2 AND m.published_by = 0
+    CROSS JOIN conversation_index i ON i.conversation = c.number AND i.number > p.since AND i.number <= ?2
+    CROSS JOIN messages m ON m.number = i.number AND m.published_by = 0
     WHERE p.user = ?1
     UNION ALL
     SELECT m.number FROM workspaces w
     CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
-    CROSS JOIN messages m ON m.conversation = c.number AND m.number <= ?2 AND m.published_by = 0
+    CROSS JOIN conversation_index i ON i.conversation = c.number AND i.number <= ?2
+    CROSS JOIN messages m ON m.number = i.number AND m.published_by = 0
     WHERE w.owner = ?1 AND w.deleted IS NULL";

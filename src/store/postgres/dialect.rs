@@ -1,8 +1,8 @@
 //! Translation of the statements that both engines share.
 //!
 //! The statements are written in the SQL that SQLite and PostgreSQL have in common. This module replaces the rest: the marks of
-//! parameters, a column with a reserved name, `CROSS JOIN … ON`, which orders the joins of SQLite, the `max` and `min` of several
-//! values, hints about indexes, and comparisons without case.
+//! parameters, a column with a reserved name, the name of the index by conversation, `CROSS JOIN … ON`, which orders the joins of
+//! SQLite, the `max` and `min` of several values, hints about indexes, and comparisons without case.
 
 /// The statement in PostgreSQL's form.
 pub(crate) fn translate(sql: &str) -> String {
@@ -43,6 +43,8 @@ pub(crate) use folded_email;
 /// Translates a name or key word, and returns what follows it.
 fn translate_name<'s>(name: &str, rest: &'s str, out: &mut String) -> &'s str {
     match name {
+        // The table has an index by conversation.
+        "conversation_index" => out.push_str("messages"),
         // Without quotes, it is the role of the session.
         "user" => out.push_str("\"user\""),
         "CROSS" if rest.trim_start().starts_with("JOIN") => return rest.trim_start(),
@@ -103,6 +105,10 @@ mod tests {
             (
                 "SELECT min(a, b), min(a) OVER (PARTITION BY b, c)",
                 "SELECT least(a, b), min(a) OVER (PARTITION BY b, c)",
+            ),
+            (
+                "FROM conversation_index i JOIN messages m ON i.x = conversation_index_of",
+                "FROM messages i JOIN messages m ON i.x = conversation_index_of",
             ),
             ("SELECT max, maxim(a, b)", "SELECT max, maxim(a, b)"),
             ("WHERE kind <> 'it''s ?'", "WHERE kind <> 'it''s ?'"),

@@ -11,8 +11,9 @@ use crate::store::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
 use crate::store::read::read_transaction::ReadTransaction;
 use crate::store::rules::records::ConversationAccess;
 use crate::store::sql::{SqlConnection, SqlResult};
+use crate::store::tables::conversation_index::PageStart;
 use crate::store::tables::conversations;
-use crate::store::tables::messages::{self, PageStart};
+use crate::store::tables::messages;
 use crate::wire::size::JsonBytes;
 
 impl ReadTransaction<'_> {

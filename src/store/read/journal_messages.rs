@@ -15,8 +15,8 @@ use crate::store::read::step_budget::{ENTRY_WORK, ROW_WORK};
 use crate::store::read::visible_messages::VisibleMessages;
 use crate::store::sql::values::{number, sql};
 use crate::store::sql::{SqlConnection, SqlResult, params};
+use crate::store::tables::conversation_index::{ConversationIndex, PageStart};
 use crate::store::tables::inbox;
-use crate::store::tables::messages;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -166,10 +166,11 @@ impl<'a> Messages<'a> {
 
     /// Reads the next messages of each of some conversations.
     fn fetch_from(&mut self, after: EventNumber, conversations: Vec<i64>) -> SqlResult<Source> {
+        let index = ConversationIndex::read(self.db)?;
         let (mut numbers, mut complete_through) = (Vec::new(), None);
         for conversation in &conversations {
             let before = numbers.len();
-            messages::numbers_after(self.db, number(*conversation), after, FETCH, &mut numbers)?;
+            numbers.extend(index.numbers(number(*conversation), PageStart::After(after), FETCH)?);
             if numbers.len() - before == FETCH {
                 let last = numbers.last().copied();
                 complete_through = complete_through.min(last).or(last);

@@ -10,8 +10,8 @@
 //! lack through the end of the flush.
 
 use crate::domain::id::EventNumber;
-use crate::store::config::InboxLimits;
-use crate::store::rules::records::{ConversationAccess, InboxWatermark, JournalHead};
+use crate::store::config::FlushLimits;
+use crate::store::rules::records::{ConversationAccess, InboxWatermark};
 use crate::store::rules::rows::{RowResult, Rows};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The state of the inboxes between transactions.
 #[derive(Debug)]
 pub(crate) struct InboxFlusher {
-    limits: InboxLimits,
+    limits: FlushLimits,
     /// The stored watermark; `None` until it is read.
     watermark: Option<InboxWatermark>,
     /// Whether another writer may have changed the stored watermark.
@@ -40,7 +40,7 @@ struct InboxFlush {
 }
 
 impl InboxFlusher {
-    pub(crate) fn new(limits: InboxLimits) -> InboxFlusher {
+    pub(crate) fn new(limits: FlushLimits) -> InboxFlusher {
         InboxFlusher { limits, watermark: None, may_have_moved: false, flush: None }
     }
 
@@ -63,26 +63,26 @@ impl InboxFlusher {
         }
     }
 
-    /// Whether a step may have work to do. Reads no row.
-    pub(crate) fn is_due(&self, head: JournalHead) -> bool {
+    /// Whether a step may have work to do for the messages through `newest`. Reads no row.
+    pub(crate) fn is_due(&self, newest: EventNumber) -> bool {
         match (&self.flush, &self.watermark) {
             (Some(_), _) => true,
-            (None, Some(watermark)) => watermark.is_flushing() || self.is_far_behind(watermark, head.number),
+            (None, Some(watermark)) => watermark.is_flushing() || self.is_far_behind(watermark, newest),
             (None, None) => true,
         }
     }
 
-    /// Runs a short step of the flush that has begun or is due, if any. `users_min` raises the number of inboxes that the step
-    /// may write, so that the flush keeps up with the commands. Returns whether rows were changed.
+    /// Runs a short step of the flush that has begun or is due, if any, for the messages through `newest`. `users_min` raises the
+    /// number of inboxes that the step may write, so that the flush keeps up with the commands. Returns whether rows were changed.
     pub(crate) fn step(
         &mut self,
         rows: &impl Rows,
-        head: JournalHead,
+        newest: EventNumber,
         users_min: usize,
         access: impl FnMut(EventNumber) -> RowResult<Option<Arc<ConversationAccess>>>,
     ) -> RowResult<bool> {
         let mut watermark = self.watermark(rows)?;
-        if self.may_have_moved && self.is_due(head) {
+        if self.may_have_moved && self.is_due(newest) {
             let stored = rows.inbox_watermark()?;
             if stored != watermark {
                 self.flush = None;
@@ -92,9 +92,7 @@ impl InboxFlusher {
         let mut flush = match self.flush.take() {
             Some(flush) => flush,
             None if watermark.is_flushing() => InboxFlush::new(watermark.flushed_through, watermark.flushing_through),
-            None if self.is_far_behind(&watermark, head.number) => {
-                InboxFlush::new(watermark.flushed_through, head.number)
-            }
+            None if self.is_far_behind(&watermark, newest) => InboxFlush::new(watermark.flushed_through, newest),
             None => return Ok(false),
         };
         if flush.gathered_through < flush.through {
@@ -129,7 +127,7 @@ impl InboxFlusher {
     }
 
     fn is_far_behind(&self, watermark: &InboxWatermark, newest: EventNumber) -> bool {
-        newest.0 - watermark.flushed_through.0 >= self.limits.flush_numbers
+        newest.0.saturating_sub(watermark.flushed_through.0) >= self.limits.inbox_flush_numbers
     }
 
     fn watermark(&mut self, rows: &impl Rows) -> RowResult<InboxWatermark> {
@@ -150,7 +148,7 @@ impl InboxFlush {
     fn gather(
         &mut self,
         rows: &impl Rows,
-        limits: InboxLimits,
+        limits: FlushLimits,
         watermark: &InboxWatermark,
         mut access: impl FnMut(EventNumber) -> RowResult<Option<Arc<ConversationAccess>>>,
     ) -> RowResult<()> {
@@ -164,7 +162,7 @@ impl InboxFlush {
                 self.entries += 1;
             }
             // Once the flush has written an inbox, its end is stored and must not change.
-            if self.entries >= limits.flush_entries_max && !watermark.is_flushing() {
+            if self.entries >= limits.inbox_entries_max && !watermark.is_flushing() {
                 self.through = *message;
                 return Ok(());
             }

@@ -7,6 +7,7 @@ pub(crate) mod cache;
 pub(crate) mod commands;
 pub(crate) mod event_rates;
 pub(crate) mod inbox_flush;
+pub(crate) mod index_flush;
 pub(crate) mod records;
 pub(crate) mod rows;
 pub(crate) mod transaction;

@@ -199,6 +199,15 @@ pub(crate) trait Rows {
         now: AgeTime,
     ) -> RowResult<()>;
 
+    // The index of messages by conversation.
+
+    /// The number through which the index has all messages.
+    fn indexed_through(&self) -> RowResult<EventNumber>;
+    /// Stores the number through which the index has all messages.
+    fn set_indexed_through(&self, through: EventNumber) -> RowResult<()>;
+    /// Adds a message to the index, unless it is there.
+    fn index_message(&self, conversation: EventNumber, message: EventNumber) -> RowResult<()>;
+
     // Inboxes.
 
     /// The numbers through which inboxes are complete.

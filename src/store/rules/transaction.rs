@@ -9,7 +9,7 @@ use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, InstanceId, UserId};
-use crate::domain::model::UserStatus;
+use crate::domain::model::{Message, UserStatus};
 use crate::domain::started_answer::AnswerStarted;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// An open transaction, over the rows of one engine.
 ///
-/// Order of calls: `new`, then any number of commands and at most one `step_inboxes`, then `finish`, then the engine's
+/// Order of calls: `new`, then any number of commands and at most one `step_flush`, then `finish`, then the engine's
 /// commit. After an error the engine rolls back, and the cache must be cleared.
 pub(crate) struct Transaction<'a, R> {
     pub rows: &'a R,
@@ -145,10 +145,21 @@ impl<'a, R: Rows> Transaction<'a, R> {
         Ok(())
     }
 
-    /// Runs a short step of the inbox flush that has begun or is due, if any. Returns whether rows were changed.
-    pub(crate) fn step_inboxes(&mut self) -> RowResult<bool> {
+    /// Runs a short step of the flush of the index by conversation, if it has begun or is due. It is also due if the index lacks
+    /// messages through `required`. Returns whether rows were changed.
+    pub(crate) fn step_index(&mut self, required: EventNumber) -> RowResult<bool> {
+        self.cache.index.step(self.rows, self.head.number, required, self.events.len())
+    }
+
+    /// Runs a short step of each flush that has begun or is due: of the index by conversation, and of the inboxes. If they took turns,
+    /// the inboxes would fall behind when transactions are large. Returns whether rows were changed.
+    pub(crate) fn step_flush(&mut self) -> RowResult<bool> {
+        let has_changed = self.step_index(EventNumber(0))?;
+        let (newest, events) = (self.head.number, self.events.len());
+        // An inbox has no message that the index lacks.
+        let indexed_through = self.cache.index.indexed_through(newest);
         let WriterCache { conversations, inboxes, deleted_workspaces, .. } = &mut *self.cache;
-        inboxes.step(self.rows, self.head, self.events.len(), |number| {
+        let has_changed_inboxes = inboxes.step(self.rows, indexed_through, events, |number| {
             // A flush must not evict the conversations that commands use.
             if let Some(access) = conversations.peek(&number) {
                 return Ok(Some(access).filter(|access| !deleted_workspaces.contains(&access.workspace.number)));
@@ -158,7 +169,8 @@ impl<'a, R: Rows> Transaction<'a, R> {
                 conversations.insert(number, access.clone());
             }
             Ok(access)
-        })
+        })?;
+        Ok(has_changed || has_changed_inboxes)
     }
 
     /// Assigns the next time, for a change without an event.
@@ -253,6 +265,15 @@ impl<'a, R: Rows> Transaction<'a, R> {
             self.rows.update_conversation_state(conversation, &update)?;
         }
         Ok(())
+    }
+
+    /// Inserts a message, and counts it if the index by conversation gets it later.
+    pub(crate) fn insert_message(&mut self, number: EventNumber, row: &NewMessageRow<'_>) -> RowResult<()> {
+        if row.publication == Publication::OwnEntry {
+            let Message { content, metadata, .. } = row.message;
+            self.cache.index.message_inserted(content.as_str().len() + metadata.as_str().len());
+        }
+        self.rows.insert_message(number, row)
     }
 
     /// Inserts an event, and counts it if retention may remove it.

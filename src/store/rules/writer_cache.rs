@@ -4,11 +4,12 @@
 
 use crate::base::memory_plan::MemoryPlan;
 use crate::domain::id::{EventNumber, UserId};
-use crate::store::config::{EventRate, InboxLimits, ResponderRules};
+use crate::store::config::{EventRate, FlushLimits, ResponderRules};
 use crate::store::rules::cache::{Cache, Weigh};
 use crate::store::rules::event_rates::EventRates;
 use crate::store::rules::inbox_flush::InboxFlusher;
-use crate::store::rules::records::{ConversationAccess, JournalStats, UserRef, UserRow};
+use crate::store::rules::index_flush::IndexFlusher;
+use crate::store::rules::records::{ConversationAccess, JournalHead, JournalStats, UserRef, UserRow};
 use crate::store::rules::rows::{RowResult, Rows};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub(crate) struct WriterCache {
     pub conversations: Cache<EventNumber, Arc<ConversationAccess>>,
     pub users: Cache<UserId, Arc<UserRow>>,
     pub inboxes: InboxFlusher,
+    pub index: IndexFlusher,
     pub event_rates: EventRates,
     /// The counts of expiring events; `None` until they are read.
     pub stats: Option<JournalStats>,
@@ -34,18 +36,20 @@ pub(crate) struct WriterCache {
 
 impl WriterCache {
     pub(crate) fn new(
-        mut inbox: InboxLimits,
+        mut flush: FlushLimits,
         notified_rows_max: usize,
         event_rate: Option<EventRate>,
         responders: ResponderRules,
         tokens_per_day_max: Option<u64>,
         memory: &MemoryPlan,
     ) -> WriterCache {
-        inbox.flush_entries_max = inbox.flush_entries_max.min(memory.inbox_entries_max());
+        flush.inbox_entries_max = flush.inbox_entries_max.min(memory.inbox_entries_max());
+        flush.index_flush_numbers = flush.index_flush_numbers.min(memory.newest_messages_max());
         WriterCache {
             conversations: Cache::new(memory.cached_conversation_bytes_max()),
             users: Cache::new(memory.cached_users_max()),
-            inboxes: InboxFlusher::new(inbox),
+            inboxes: InboxFlusher::new(flush),
+            index: IndexFlusher::new(flush),
             event_rates: EventRates::new(event_rate),
             stats: None,
             responders,
@@ -61,8 +65,14 @@ impl WriterCache {
         self.conversations.clear();
         self.users.clear();
         self.inboxes.clear();
+        self.index.clear();
         self.stats = None;
         self.deleted_workspaces.clear();
+    }
+
+    /// Whether a step of a flush may have work to do.
+    pub(crate) fn flush_is_due(&self, head: JournalHead) -> bool {
+        self.index.is_due(head.number) || self.inboxes.is_due(self.index.indexed_through(head.number))
     }
 
     /// Drops a user whose row is removed. The user is in no conversation.

@@ -176,7 +176,7 @@ impl SearchExpression {
                 }
             }
         }
-        expression.required.sort_by_key(Operand::rank);
+        expression.required.sort_unstable_by_key(Operand::rank);
         Ok(expression)
     }
 
@@ -326,7 +326,8 @@ fn quoted(word: &str) -> String {
 }
 
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM search_index WHERE search_index MATCH ?1 LIMIT ?2)";
-const COUNT_IN_CONVERSATION: &str = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE conversation = ?1 LIMIT ?2)";
+const COUNT_IN_CONVERSATION: &str =
+    "SELECT coalesce((SELECT min(message_count, ?2) FROM conversation_state WHERE conversation = ?1), 0)";
 const NUMBERS: &str = "
     SELECT rowid FROM search_index WHERE search_index MATCH ?1 AND rowid < ?2 AND rowid >= ?3 ORDER BY rowid DESC LIMIT ?4";
 /// The byte before each word in the table `search_index_idx`.
@@ -380,7 +381,7 @@ mod tests {
                 .unwrap();
         }
         transaction.commit().unwrap();
-        SqlConnection::Sqlite(db)
+        SqlConnection::of_sqlite(db)
     }
 
     fn expression_of(db: &SqlConnection, required: &[&str], excluded: &[&str]) -> SearchExpression {

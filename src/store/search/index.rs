@@ -187,10 +187,12 @@ pub(crate) const IS_INDEXED_OTHERWISE: &str = "
         AND number <= (SELECT through FROM search_state WHERE id = 1)";
 pub(crate) const REMOVE_ONE: &str = remove_whole!("m.number = ?1");
 pub(crate) const REMOVE_BEGINNING_OF_ONE: &str = remove_beginning!("p.number = ?1");
-pub(crate) const REMOVE_THROUGH: &str = remove_whole!("m.conversation = ?1 AND m.number <= ?2");
-pub(crate) const REMOVE_BEGINNINGS_THROUGH: &str = remove_beginning!("m.conversation = ?1 AND m.number <= ?2");
+pub(crate) const REMOVE_THROUGH: &str =
+    remove_whole!("m.number IN (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)");
+pub(crate) const REMOVE_BEGINNINGS_THROUGH: &str =
+    remove_beginning!("m.number IN (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)");
 pub(crate) const END_PENDING_THROUGH: &str = "
-    DELETE FROM search_pending WHERE number IN (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
+    DELETE FROM search_pending WHERE number IN (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const FIRST_PENDING: &str = "
     SELECT p.number, p.done, t.text FROM search_pending p CROSS JOIN search_texts t ON t.number = p.number
     ORDER BY p.number LIMIT 1";

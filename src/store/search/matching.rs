@@ -213,7 +213,7 @@ mod tests {
 
     fn search(terms: &[(&str, bool, bool)]) -> (Tokenizer, SearchWords) {
         let tokenizer =
-            Tokenizer::new(&SqlConnection::Sqlite(rusqlite::Connection::open_in_memory().unwrap())).unwrap();
+            Tokenizer::new(&SqlConnection::of_sqlite(rusqlite::Connection::open_in_memory().unwrap())).unwrap();
         let terms: Vec<SearchTerm> = terms
             .iter()
             .map(|(words, is_prefix, is_excluded)| SearchTerm {

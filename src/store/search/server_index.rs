@@ -262,7 +262,7 @@ const ADD: &str = "
     INSERT INTO search_words (number, part, words) VALUES (?1, ?2, array_to_tsvector(string_to_array(?3, chr(1))))";
 const REMOVE: &str = "DELETE FROM search_words WHERE number = ?1";
 const REMOVE_THROUGH: &str = "
-    DELETE FROM search_words WHERE number IN (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
+    DELETE FROM search_words WHERE number IN (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)";
 /// Selects texts, and the end of what the index has of each.
 const CHECKED_TEXTS_AFTER: &str = "
     SELECT t.number, t.text, coalesce(p.done, octet_length(t.text)) FROM search_texts t

@@ -34,7 +34,7 @@ impl Tokenizer {
     /// Fails if memory is exhausted.
     pub(crate) fn new(db: &SqlConnection) -> SqlResult<Tokenizer> {
         match db {
-            SqlConnection::Sqlite(db) => Ok(Tokenizer::of_sqlite(db)?),
+            SqlConnection::Sqlite(db, _) => Ok(Tokenizer::of_sqlite(db)?),
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(_) => Ok(Tokenizer::of_sqlite(&rusqlite::Connection::open_in_memory()?)?),
         }

@@ -4,6 +4,7 @@
 //! parameters and columns of both engines have the types of `rusqlite`.
 
 pub(crate) mod error;
+pub(crate) mod newest_messages;
 pub(crate) mod params;
 pub(crate) mod values;
 
@@ -13,6 +14,7 @@ pub(crate) use rusqlite::params;
 
 #[cfg(feature = "cluster")]
 use crate::store::postgres::{cursor::RowCursor, row::ServerRow, session::Session};
+use newest_messages::NewestMessages;
 #[cfg(feature = "cluster")]
 use params::values_of;
 use rusqlite::types::{FromSql, ValueRef};
@@ -21,8 +23,8 @@ use std::collections::VecDeque;
 
 /// A connection to a database.
 pub(crate) enum SqlConnection {
-    /// An open SQLite database.
-    Sqlite(rusqlite::Connection),
+    /// An open SQLite database, and what the connection has read of its newest messages.
+    Sqlite(rusqlite::Connection, NewestMessages),
     /// A session with a PostgreSQL server.
     #[cfg(feature = "cluster")]
     Postgres(Box<Session>),
@@ -32,16 +34,21 @@ impl SqlConnection {
     /// The SQLite database. Call it only where no other engine can be.
     pub(crate) fn sqlite(&self) -> &rusqlite::Connection {
         match self {
-            SqlConnection::Sqlite(db) => db,
+            SqlConnection::Sqlite(db, _) => db,
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(_) => panic!("the database is on a server"),
         }
     }
 
+    /// A connection to an open SQLite database.
+    pub(crate) fn of_sqlite(db: rusqlite::Connection) -> SqlConnection {
+        SqlConnection::Sqlite(db, NewestMessages::default())
+    }
+
     /// As [`SqlConnection::sqlite`].
     pub(crate) fn sqlite_mut(&mut self) -> &mut rusqlite::Connection {
         match self {
-            SqlConnection::Sqlite(db) => db,
+            SqlConnection::Sqlite(db, _) => db,
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(_) => panic!("the database is on a server"),
         }
@@ -50,16 +57,25 @@ impl SqlConnection {
     /// Whether the database is on a server.
     pub(crate) fn is_server(&self) -> bool {
         match self {
-            SqlConnection::Sqlite(_) => false,
+            SqlConnection::Sqlite(..) => false,
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(_) => true,
+        }
+    }
+
+    /// What the connection has read of the newest messages; `None` on a server.
+    pub(crate) fn newest_messages(&self) -> Option<&NewestMessages> {
+        match self {
+            SqlConnection::Sqlite(_, newest) => Some(newest),
+            #[cfg(feature = "cluster")]
+            SqlConnection::Postgres(_) => None,
         }
     }
 
     /// Whether the session with a server is lost. The next transaction opens another one.
     pub(crate) fn is_lost(&self) -> bool {
         match self {
-            SqlConnection::Sqlite(_) => false,
+            SqlConnection::Sqlite(..) => false,
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.is_lost(),
         }
@@ -68,7 +84,7 @@ impl SqlConnection {
     /// Whether no transaction is open.
     pub(crate) fn is_idle(&self) -> bool {
         match self {
-            SqlConnection::Sqlite(db) => db.is_autocommit(),
+            SqlConnection::Sqlite(db, _) => db.is_autocommit(),
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.is_idle(),
         }
@@ -77,7 +93,10 @@ impl SqlConnection {
     /// Begins a transaction that may write. On a server, the writer's turns do this.
     pub(crate) fn begin(&self) -> SqlResult<()> {
         match self {
-            SqlConnection::Sqlite(_) => self.prepare_cached("BEGIN IMMEDIATE")?.run([]),
+            SqlConnection::Sqlite(_, newest) => {
+                newest.begin();
+                self.prepare_cached("BEGIN IMMEDIATE")?.run([])
+            }
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.begin("BEGIN"),
         }
@@ -86,7 +105,10 @@ impl SqlConnection {
     /// Begins a transaction that reads. Its first read fixes its snapshot.
     pub(crate) fn begin_snapshot(&self) -> SqlResult<()> {
         match self {
-            SqlConnection::Sqlite(_) => self.prepare_cached("BEGIN")?.run([]),
+            SqlConnection::Sqlite(_, newest) => {
+                newest.begin();
+                self.prepare_cached("BEGIN")?.run([])
+            }
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         }
@@ -95,7 +117,11 @@ impl SqlConnection {
     /// Commits the open transaction.
     pub(crate) fn commit(&self) -> SqlResult<()> {
         match self {
-            SqlConnection::Sqlite(_) => self.prepare_cached("COMMIT")?.run([]),
+            SqlConnection::Sqlite(_, newest) => {
+                self.prepare_cached("COMMIT")?.run([])?;
+                newest.commit();
+                Ok(())
+            }
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.commit(),
         }
@@ -105,7 +131,7 @@ impl SqlConnection {
     pub(crate) fn roll_back(&self) -> SqlResult<()> {
         match self {
             _ if self.is_idle() => Ok(()),
-            SqlConnection::Sqlite(db) => Ok(db.execute_batch("ROLLBACK")?),
+            SqlConnection::Sqlite(db, _) => Ok(db.execute_batch("ROLLBACK")?),
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.roll_back(),
         }
@@ -114,7 +140,7 @@ impl SqlConnection {
     /// A statement, which stays prepared as long as the connection is open.
     pub(crate) fn prepare_cached<'c>(&'c self, sql: &'c str) -> SqlResult<Statement<'c>> {
         match self {
-            SqlConnection::Sqlite(db) => Ok(Statement::Sqlite(db.prepare_cached(sql)?)),
+            SqlConnection::Sqlite(db, _) => Ok(Statement::Sqlite(db.prepare_cached(sql)?)),
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => Ok(Statement::Postgres(session, sql)),
         }
@@ -144,7 +170,7 @@ impl SqlConnection {
     /// Fails with the first error of any of them.
     pub(crate) fn flush(&self) -> SqlResult<()> {
         match self {
-            SqlConnection::Sqlite(_) => Ok(()),
+            SqlConnection::Sqlite(..) => Ok(()),
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.flush(),
         }
@@ -153,7 +179,7 @@ impl SqlConnection {
     /// Executes statements without parameters.
     pub(crate) fn execute_batch(&self, sql: &str) -> SqlResult<()> {
         match self {
-            SqlConnection::Sqlite(db) => Ok(db.execute_batch(sql)?),
+            SqlConnection::Sqlite(db, _) => Ok(db.execute_batch(sql)?),
             #[cfg(feature = "cluster")]
             SqlConnection::Postgres(session) => session.run_batch(sql),
         }

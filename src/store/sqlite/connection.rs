@@ -72,7 +72,7 @@ pub(crate) fn open_writing(
     rewrite_log(&db).map_err(failed)?;
     schema::migrate(&mut db, path)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok((sql::SqlConnection::Sqlite(db), meta))
+    Ok((sql::SqlConnection::of_sqlite(db), meta))
 }
 
 /// Opens a database for a few changes while its writer may be running; `None` if the schema must be migrated first.
@@ -100,7 +100,7 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(sql::SqlConnection, Dat
     db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
     checkpoint_on_close(&db, false).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok(Some((sql::SqlConnection::Sqlite(db), meta)))
+    Ok(Some((sql::SqlConnection::of_sqlite(db), meta)))
 }
 
 /// Sets whether a connection runs a checkpoint when it is closed and no other one is open.
@@ -126,7 +126,7 @@ pub(crate) fn open_reading(path: &Path) -> Result<(sql::SqlConnection, DatabaseM
     keep_statements(&db).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
-    Ok((sql::SqlConnection::Sqlite(db), meta))
+    Ok((sql::SqlConnection::of_sqlite(db), meta))
 }
 
 /// Sets the size of a connection's page cache. A transaction that changes more pages writes them to the log early.

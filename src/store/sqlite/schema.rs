@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
 const MIGRATIONS: &[&str] = &[
     VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10, VERSION_11, VERSION_12,
-    VERSION_13,
+    VERSION_13, VERSION_14,
 ];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
@@ -436,6 +436,32 @@ CREATE VIRTUAL TABLE search_words USING fts5vocab (search_index, instance);
 
 // `answer_jobs.claimed_by` is for databases that several instances use; here it is always NULL.
 const VERSION_13: &str = "ALTER TABLE answer_jobs ADD COLUMN claimed_by INTEGER;";
+
+// The index of messages by conversation is a table, because the newest messages are added to it later
+// (see `tables::conversation_index`). It refers to conversations, instead of `messages.conversation`, which has no index any more.
+const VERSION_14: &str = "
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(sql, 'conversation INTEGER NOT NULL REFERENCES conversations (number)',
+    'conversation INTEGER NOT NULL')
+    WHERE type = 'table' AND name = 'messages';
+PRAGMA writable_schema = RESET;
+
+CREATE TABLE conversation_index (
+    conversation INTEGER NOT NULL REFERENCES conversations (number),
+    number INTEGER NOT NULL,
+    PRIMARY KEY (conversation, number)
+) WITHOUT ROWID;
+INSERT INTO conversation_index (conversation, number) SELECT conversation, number FROM messages ORDER BY conversation, number;
+DROP INDEX messages_conversation;
+CREATE TRIGGER message_deleted AFTER DELETE ON messages BEGIN
+    DELETE FROM conversation_index WHERE conversation = OLD.conversation AND number = OLD.number;
+END;
+CREATE TABLE conversation_index_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    indexed_through INTEGER NOT NULL
+);
+INSERT INTO conversation_index_state (id, indexed_through) SELECT 1, number FROM journal_head;
+";
 
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]

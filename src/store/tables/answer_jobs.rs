@@ -219,7 +219,7 @@ pub(crate) const PROMOTE: &str = "
     WHERE number = (SELECT min(number) FROM answer_jobs WHERE conversation = ?1)
     RETURNING number";
 pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_jobs WHERE message IN \
-     (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
+     (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const NEXT_USER: &str = "
     SELECT user FROM answer_jobs
     WHERE is_first = 1 AND (responder = 'openai' AND is_begun = 0) = ?1 AND user > ?2

@@ -67,4 +67,4 @@ pub(crate) const SUPERSEDE: &str = "UPDATE answers SET status = ?3, error = NULL
 pub(crate) const SET_MESSAGE_STATUS: &str = "UPDATE messages SET status = ?2, updated_at = ?3 WHERE number = ?1";
 pub(crate) const DELETE_ANSWERS: &str = "DELETE FROM answers WHERE asked = ?1";
 pub(crate) const DELETE_ANSWERS_THROUGH: &str = "DELETE FROM answers WHERE asked IN \
-     (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
+     (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)";

@@ -163,9 +163,7 @@ pub(crate) const ITEM: &str = "
     WHERE c.number = ?1 AND c.workspace = ?2 AND c.deleted IS NULL";
 pub(crate) const COUNT_MESSAGE_OUT: &str = "
     UPDATE conversation_state
-    SET message_count = message_count - 1, updated_at = ?2,
-        last_number = coalesce((SELECT max(number) FROM messages WHERE conversation = ?1), 0)
-    WHERE conversation = ?1";
+    SET message_count = message_count - 1, updated_at = ?2 WHERE conversation = ?1";
 pub(crate) const UPDATE_STATE: &str = "
     UPDATE conversation_state
     SET message_count = message_count + ?2, updated_at = ?3, last_number = max(last_number, ?4)

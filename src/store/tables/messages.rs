@@ -7,6 +7,7 @@ use crate::domain::model::{AnswerSummary, Content, Message, Metadata, Role, Stat
 use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
 use crate::store::sql::values::{decode, number, sql};
 use crate::store::sql::{OptionalRow, Row, SqlConnection, SqlResult, params};
+use crate::store::tables::conversation_index::{ConversationIndex, PageStart};
 use crate::store::tables::reasoning;
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ pub(crate) struct MessageOrigin {
     pub no_metadata: Metadata,
 }
 
-/// Parameters of `ENTRIES` for the first [`ENTRIES_MAX`] of some messages.
+/// Parameters of a statement about several messages for the first [`ENTRIES_MAX`] of some numbers.
 pub(crate) fn entries_params(numbers: &[EventNumber]) -> [Option<i64>; ENTRIES_MAX] {
     std::array::from_fn(|at| numbers.get(at).map(|number| sql(*number)))
 }
@@ -258,29 +259,49 @@ pub(crate) fn page(
     with_reasoning: bool,
     mut each: impl FnMut(Message) -> bool,
 ) -> SqlResult<()> {
-    let (statement, from) = match from {
-        PageStart::After(number) => (PAGE_AFTER, sql(number)),
-        PageStart::Before(number) => (PAGE_BEFORE, sql(number)),
-        PageStart::End => (PAGE_BEFORE, i64::MAX),
-    };
-    let mut statement = db.prepare_cached(statement)?;
-    let mut rows = statement.query(params![sql(access.number), from, limit])?;
-    while let Some(row) = rows.next()? {
-        if !each(read_shown(db, row, ids, access.id, with_reasoning)?) {
-            break;
+    let index = ConversationIndex::read(db)?;
+    let is_ascending = matches!(from, PageStart::After(_));
+    let read = |row: Row<'_>| read_shown(db, row, ids, access.id, with_reasoning);
+    let (mut from, mut left) = (from, limit as usize);
+    // Many of the messages may be deleted, so a short page looks for more.
+    while left > 0 {
+        let numbers_max = if db.is_server() { left } else { left.max(ENTRIES_MAX) };
+        let numbers = index.numbers(access.number, from, numbers_max)?;
+        if db.is_server() {
+            let lists = numbers.iter().map(|number| [sql(*number)]);
+            let found = db.prepare_cached(FIND_SHOWN)?.query_each(lists, read)?;
+            left -= found.iter().flatten().count();
+            if !found.into_iter().flatten().all(&mut each) {
+                return Ok(());
+            }
+        } else {
+            let mut statement = db.prepare_cached(SHOWN)?;
+            for some in numbers.chunks(ENTRIES_MAX) {
+                let mut rows = statement.query(entries_params(some))?;
+                while let Some(row) = rows.next()? {
+                    left -= 1;
+                    if !each(read(row)?) || left == 0 {
+                        return Ok(());
+                    }
+                }
+            }
         }
+        let Some(last) = numbers.last().filter(|_| numbers.len() == numbers_max) else { return Ok(()) };
+        from = if is_ascending { PageStart::After(*last) } else { PageStart::Before(*last) };
     }
     Ok(())
 }
 
-/// The start and direction of a page of messages.
-pub(crate) enum PageStart {
-    /// Ascending after a number.
-    After(EventNumber),
-    /// Descending before a number.
-    Before(EventNumber),
-    /// Descending from the newest message.
-    End,
+/// Adds those of some numbers that a message has, in their order.
+pub(crate) fn existing(db: &SqlConnection, numbers: &[EventNumber], existing: &mut Vec<EventNumber>) -> SqlResult<()> {
+    let mut statement = db.prepare_cached(EXISTING)?;
+    for some in numbers.chunks(ENTRIES_MAX) {
+        let mut rows = statement.query(entries_params(some))?;
+        while let Some(row) = rows.next()? {
+            existing.push(number(row.get(0)?));
+        }
+    }
+    Ok(())
 }
 
 /// Stores the fields of a message that an update may change.
@@ -349,22 +370,6 @@ pub(crate) fn numbers_between(
     let rows = statement
         .query_map([sql(after), sql(through), limit as i64], |row| Ok((number(row.get(0)?), number(row.get(1)?))))?;
     rows.collect()
-}
-
-/// Adds the numbers of the first `limit` messages of a conversation after `after` to `numbers`, in order.
-pub(crate) fn numbers_after(
-    db: &SqlConnection,
-    conversation: EventNumber,
-    after: EventNumber,
-    limit: usize,
-    numbers: &mut impl Extend<EventNumber>,
-) -> SqlResult<()> {
-    let mut statement = db.prepare_cached(NUMBERS_AFTER)?;
-    let mut rows = statement.query(params![sql(conversation), sql(after), limit as i64])?;
-    while let Some(row) = rows.next()? {
-        numbers.extend([number(row.get(0)?)]);
-    }
-    Ok(())
 }
 
 /// Reads the first twelve columns of `messages!`, which are also those of `FIND_VISIBLE`.
@@ -506,12 +511,14 @@ macro_rules! messages {
 }
 /// The same, with the open job for the message, the last answer to it that has ended, and the message of the newest answer.
 macro_rules! shown {
-    ($rest:literal) => {
+    ($from:literal, $rest:literal) => {
         concat!(
             "SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata,
                 m.content, m.correlation_id, answered.created_at, m.error, j.is_begun, ended.status, \
                 CASE WHEN j.number IS NULL THEN ended.error END, a.number, a.created_at
-            FROM messages m
+            FROM ",
+            $from,
+            "
             CROSS JOIN users u ON u.key = m.sender
             LEFT JOIN messages answered ON answered.number = m.reply_to
             LEFT JOIN answer_jobs j ON j.message = m.number
@@ -523,16 +530,24 @@ macro_rules! shown {
     };
 }
 pub(crate) const FIND: &str = messages!("WHERE m.number = ?1");
-pub(crate) const FIND_SHOWN: &str = shown!("WHERE m.number = ?1");
-pub(crate) const PAGE_AFTER: &str = shown!("WHERE m.conversation = ?1 AND m.number > ?2 ORDER BY m.number LIMIT ?3");
-pub(crate) const PAGE_BEFORE: &str =
-    shown!("WHERE m.conversation = ?1 AND m.number < ?2 ORDER BY m.number DESC LIMIT ?3");
+pub(crate) const FIND_SHOWN: &str = shown!("messages m", "WHERE m.number = ?1");
+/// Selects each of some numbers that a message has, in their order (see `ENTRIES`).
+pub(crate) const SHOWN: &str = shown!(
+    "(VALUES (?1), (?2), (?3), (?4), (?5), (?6), (?7), (?8), (?9), (?10), (?11), (?12), (?13), (?14), (?15), (?16), (?17),
+        (?18), (?19), (?20), (?21), (?22), (?23), (?24), (?25), (?26), (?27), (?28), (?29), (?30), (?31), (?32)) AS wanted
+    CROSS JOIN messages m ON m.number = wanted.column1",
+    ""
+);
+/// Selects those of some numbers that a message has, in their order (see `ENTRIES`).
+pub(crate) const EXISTING: &str = "
+    SELECT m.number
+    FROM (VALUES (?1), (?2), (?3), (?4), (?5), (?6), (?7), (?8), (?9), (?10), (?11), (?12), (?13), (?14), (?15), (?16), (?17),
+        (?18), (?19), (?20), (?21), (?22), (?23), (?24), (?25), (?26), (?27), (?28), (?29), (?30), (?31), (?32)) AS wanted
+    CROSS JOIN messages m ON m.number = wanted.column1";
 pub(crate) const LOCATE: &str = "SELECT conversation, created_at FROM messages WHERE number = ?1";
 /// Selects a row if the number is that of a workspace or conversation. Besides them, only messages have ids.
 pub(crate) const IS_OTHER_RESOURCE: &str = "
     SELECT 1 FROM workspaces WHERE number = ?1 UNION ALL SELECT 1 FROM conversations WHERE number = ?1";
-pub(crate) const NUMBERS_AFTER: &str =
-    "SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
 pub(crate) const NUMBERS_BETWEEN: &str =
     "SELECT number, conversation FROM messages WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";
 pub(crate) const ANSWER_BYTES: &str = "SELECT octet_length(content) FROM messages WHERE number = ?1";

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer_jobs;
 pub(crate) mod answers;
+pub(crate) mod conversation_index;
 pub(crate) mod conversations;
 pub(crate) mod idempotency;
 pub(crate) mod inbox;

@@ -29,4 +29,4 @@ pub(crate) const INSERT: &str = "INSERT INTO answer_reasoning (message, text) VA
 pub(crate) const FIND: &str = "SELECT text FROM answer_reasoning WHERE message = ?1";
 pub(crate) const DELETE: &str = "DELETE FROM answer_reasoning WHERE message = ?1";
 pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_reasoning WHERE message IN \
-     (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
+     (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)";

@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod claims;
+mod conversation_index;
 mod faults;
 #[cfg(feature = "cluster")]
 mod instances;

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::Retention;
 use crate::store::admin::account_rows::UserSelector;
 use crate::store::admin::accounts::Admin;
-use crate::store::{InboxLimits, export, import};
+use crate::store::{FlushLimits, export, import};
 
 /// Retention that removes every event at once.
 const NOTHING: Retention = Retention { seconds: 0, events: 0, bytes: 0, young_milliseconds: 0 };
@@ -146,15 +146,18 @@ fn a_removed_user_still_gets_a_gap() {
 
 #[test]
 fn the_inbox_of_a_removed_user_is_removed_even_during_a_flush() {
-    let inbox = InboxLimits {
-        flush_numbers: 1,
-        flush_entries_max: 1000,
+    let flush = FlushLimits {
+        inbox_flush_numbers: 1,
+        inbox_entries_max: 1000,
         step_messages_max: 1000,
         step_users_max: 1,
         chunk_bytes_max: 1,
+        index_flush_numbers: 1,
+        index_flush_bytes: usize::MAX,
+        step_indexed_max: 3,
     };
     let retention = Retention { events: 1, young_milliseconds: 0, ..Retention::default() };
-    let config = StoreConfig { inbox, retention, ..StoreConfig::new(support::temporary_database()) };
+    let config = StoreConfig { flush, retention, ..StoreConfig::new(support::temporary_database()) };
     let mut writer = Writer::open(&config).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     for round in 0..20 {

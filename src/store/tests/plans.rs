@@ -7,8 +7,8 @@ use crate::store::read::{answer_history, caller_conversations, journal_messages,
 use crate::store::search::{index, message_search, step};
 use crate::store::sqlite::connection;
 use crate::store::tables::{
-    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
-    released_users, state_events, timeline, usage, users, workspace_deletions, workspaces,
+    answer_jobs, answers, conversation_index, conversations, idempotency, inbox, journal_head, journal_shares,
+    messages, reasoning, released_users, state_events, timeline, usage, users, workspace_deletions, workspaces,
 };
 use crate::store::write::{purge, retention};
 
@@ -61,9 +61,14 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         messages::FIND_VISIBLE,
         messages::ENTRIES,
         messages::TEXTS,
-        messages::NUMBERS_AFTER,
-        messages::PAGE_AFTER,
-        messages::PAGE_BEFORE,
+        conversation_index::INDEXED_THROUGH,
+        conversation_index::SET_INDEXED_THROUGH,
+        conversation_index::NEWEST,
+        conversation_index::NUMBERS_AFTER,
+        conversation_index::NUMBERS_BEFORE,
+        conversation_index::ADD,
+        messages::EXISTING,
+        messages::SHOWN,
         messages::LOCATE,
         messages::IS_OTHER_RESOURCE,
         timeline::SKIPPED_BEFORE,
@@ -153,8 +158,7 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         state_events::UNANSWERED,
         answer_jobs::NEXT_USER,
         answer_jobs::FIRST_OF_USER,
-        answer_history::HISTORY,
-        answer_history::LATE_ANSWERS,
+        answer_history::TURNS,
         answer_history::SYSTEM_TEXTS,
         answer_history::METADATA,
         idempotency::FIND,
@@ -178,10 +182,12 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         assert!(sorts || !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
     }
     // A cursor is a position in the index, so the cost of a page does not depend on its position.
-    for (statement, place) in [(messages::PAGE_AFTER, "rowid>?"), (messages::PAGE_BEFORE, "rowid<?")] {
+    for (statement, place) in
+        [(conversation_index::NUMBERS_AFTER, "number>?"), (conversation_index::NUMBERS_BEFORE, "number<?")]
+    {
         let plan = plan(&writer, statement);
-        let search = format!("SEARCH m USING INDEX messages_conversation (conversation=? AND {place})");
-        assert!(plan.starts_with(&search), "{statement}\n{plan}");
+        let search = format!("SEARCH conversation_index USING PRIMARY KEY (conversation=? AND {place})");
+        assert_eq!(plan, search, "{statement}");
     }
     // A step resumes at a place in the index, so its cost does not depend on the number of earlier steps.
     for (statement, place) in [
@@ -229,7 +235,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     let (reading, _) = connection::open_reading(&path).unwrap();
     for statement in [
         state_events::ENTRIES_AFTER,
-        messages::NUMBERS_AFTER,
+        conversation_index::NUMBERS_AFTER,
         messages::ENTRIES,
         messages::TEXTS,
         journal_messages::TAIL,

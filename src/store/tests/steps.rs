@@ -1,8 +1,10 @@
 //! The work of one step does not grow with the data. Work is counted in instructions of SQLite, which are the same in each run.
 
+use super::support::TempDir;
 use super::*;
 use crate::base::limits::{NOTIFIED_ROWS_MAX, PARTICIPANTS_MAX, PURGE_ROWS_MAX};
 use crate::domain::event::EventKind;
+use crate::domain::query::MessageCursor;
 use crate::domain::result::{Rejection, Resource};
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::Retention;
@@ -250,6 +252,8 @@ fn no_command_takes_more_work_with_more_data() {
             metadata: None,
             api_variant: ApiVariant::Conversations,
         };
+        // Each message is read once for its conversation, when a conversation is first asked for after it.
+        done(&mut writer, "ann", update(&["ann", "ben"], "first"));
         let content = Some(Content::new("changed").unwrap());
         let everybody: Vec<String> = (0..PARTICIPANTS_MAX - 1).map(|number| format!("new-{number}")).collect();
         let everybody: Vec<&str> = everybody.iter().map(String::as_str).collect();
@@ -348,4 +352,39 @@ fn a_changed_password_takes_the_same_work_for_any_number_of_rules() {
     });
     assert_bounded("a change by the user", small.0, large.0);
     assert_bounded("a change by an administrator", small.1, large.1);
+}
+
+/// A connection may know of deleted messages, which a page passes over.
+#[test]
+fn a_short_page_passes_over_many_deleted_messages_at_once() {
+    if !support::is_sqlite() {
+        return;
+    }
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    let workspace = add_workspace(&mut writer, "ann");
+    let conversation = ConversationRef::Id(add_conversation(&mut writer, "ann", workspace, &[]));
+    let mut posted = Vec::new();
+    for _ in 0..500 {
+        let Outcome::Posted { event, .. } = done(&mut writer, "ann", post(conversation, "x")) else { panic!() };
+        posted.push(event.message_id().unwrap());
+    }
+    let page = |writer: &mut Writer, cursor: MessageCursor| {
+        let kind = QueryKind::Messages { conversation, cursor, limit: 1, with_reasoning: false };
+        let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+        let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind };
+        let (work, (response, _)) = work(writer, |writer| execute_in_steps(writer, &query, QUERY_ROWS_EXAMINED_MAX));
+        let Ok(QueryResult::Messages(found)) = response.result else { panic!("{response:?}") };
+        (work, found.messages.len())
+    };
+    assert_eq!(page(&mut writer, MessageCursor::First).1, 1);
+    for cursor in [MessageCursor::After(posted[0]), MessageCursor::Before(posted[499])] {
+        assert_eq!(page(&mut writer, cursor).1, 1);
+    }
+    let deleted = posted[1..499].iter().map(|message| CommandKind::DeleteMessage { conversation, message: *message });
+    commit_all(&mut writer, "ann", deleted);
+    for cursor in [MessageCursor::After(posted[0]), MessageCursor::Before(posted[499])] {
+        let (work, found) = page(&mut writer, cursor);
+        assert!(found == 1 && work < 20 * 500, "{found} {work}");
+    }
 }

@@ -156,6 +156,9 @@ fn is_empty(db: &SqlConnection) -> SqlResult<bool> {
 
 /// Writes what is derived from the rows of all lines.
 fn derive_rows(db: &SqlConnection) -> SqlResult<()> {
+    if !db.is_server() {
+        [INDEX_MESSAGES, SET_INDEXED].iter().try_for_each(|statement| db.run(statement, []))?;
+    }
     [COUNT_MESSAGES, ADD_ERRORS, ADD_ANSWERS, MARK_NAMED_USERS]
         .iter()
         .try_for_each(|statement| db.run(statement, []))?;
@@ -608,8 +611,12 @@ const ADD_ANSWERS: &str = "
     INSERT INTO answers (asked, attempt, status, answer, error)
     SELECT m.number, 1, a.status, a.number, a.error FROM messages a JOIN messages m ON m.number = a.reply_to
     WHERE a.published_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM answers n WHERE n.asked = m.number)";
+const INDEX_MESSAGES: &str = "
+    INSERT INTO conversation_index (conversation, number) SELECT conversation, number FROM messages ORDER BY conversation, number";
+const SET_INDEXED: &str = "
+    UPDATE conversation_index_state SET indexed_through = coalesce((SELECT max(number) FROM messages), 0)";
 const COUNT_MESSAGES: &str = "
     UPDATE conversation_state SET
-        message_count = (SELECT count(*) FROM messages m WHERE m.conversation = conversation_state.conversation),
-        last_number = coalesce((SELECT max(number) FROM messages m
-            WHERE m.conversation = conversation_state.conversation), 0)";
+        message_count = (SELECT count(*) FROM conversation_index i WHERE i.conversation = conversation_state.conversation),
+        last_number = coalesce((SELECT max(number) FROM conversation_index i
+            WHERE i.conversation = conversation_state.conversation), 0)";

@@ -1,7 +1,7 @@
 //! The invariants of the store. Tests assert them after each step.
 
 use crate::store::admin::integrity;
-use crate::store::tables::{conversations, inbox, journal_head, state_events, users};
+use crate::store::tables::{conversation_index, conversations, inbox, journal_head, state_events, users};
 use crate::store::write::writer::Writer;
 
 impl Writer {
@@ -26,6 +26,8 @@ impl Writer {
         self.cache
             .inboxes
             .check_invariants(&inbox::load_watermark(&self.connection.db).expect("the watermark can be read"));
+        let indexed_through = conversation_index::indexed_through(&self.connection.db).expect("the row can be read");
+        self.cache.index.check_invariants(indexed_through);
         self.cache.conversations.check_invariants();
         self.cache.users.check_invariants();
         let deleted = &self.cache.deleted_workspaces;

@@ -1,5 +1,4 @@
-//! Maintenance between transactions with commands: notifications of deleted workspaces, purge, retention, and steps of inbox
-//! flushes.
+//! Maintenance between transactions with commands: notifications of deleted workspaces, purge, retention, and steps of flushes.
 
 use crate::base::limits::{PURGE_ROWS_MAX, RELEASED_USERS_MAX};
 use crate::base::metrics;
@@ -12,7 +11,7 @@ use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
 use crate::store::sql::{SqlConnection, SqlResult};
 use crate::store::tables::{released_users, state_events};
-use crate::store::write::purge;
+use crate::store::write::purge::{self, PurgeStep};
 use crate::store::write::retention::{self, RetentionStep};
 use crate::store::write::rows::TableRows;
 use std::sync::Arc;
@@ -69,9 +68,15 @@ impl Maintenance {
         cache.stats = None;
         let mut transaction = Transaction::new(rows, rows.ids, cache, head, wall, age);
         let has_notified = transaction.step_workspace_deletions()?;
-        self.has_rows = self.remove_rows(rows.db, transaction.cache, age)? || has_notified;
+        let mut purged = purge::step(rows.db, age)?;
+        if let PurgeStep::AwaitsIndex(required) = purged {
+            transaction.step_index(required)?;
+            purged = purge::step(rows.db, age)?;
+        }
+        self.has_rows =
+            purged != PurgeStep::Done || self.remove_expired(rows.db, transaction.cache, age)? || has_notified;
         if !self.has_rows {
-            transaction.step_inboxes()?;
+            transaction.step_flush()?;
         }
         if age.since(head.age) >= AGE_STORED_MICROSECONDS {
             transaction.head.age = age;
@@ -104,17 +109,14 @@ impl Maintenance {
             Maintenance { has_failed: true, .. } => MaintenanceDue::Unknown,
             Maintenance { has_rows: true, .. } => MaintenanceDue::Now,
             _ if exceeds && self.young_until <= age => MaintenanceDue::Now,
-            _ if cache.inboxes.is_due(head) => MaintenanceDue::WhenIdle,
+            _ if cache.flush_is_due(head) => MaintenanceDue::WhenIdle,
             _ if exceeds => MaintenanceDue::At(now.plus(self.young_until.since(age))),
             _ => MaintenanceDue::Unknown,
         }
     }
 
-    /// Removes a few rows. Returns whether more rows may be left to remove.
-    fn remove_rows(&mut self, db: &SqlConnection, cache: &mut WriterCache, age: AgeTime) -> SqlResult<bool> {
-        if purge::step(db, age)? {
-            return Ok(true);
-        }
+    /// Removes a few rows that have expired, or of users whom no row names. Returns whether more rows may be left to remove.
+    fn remove_expired(&mut self, db: &SqlConnection, cache: &mut WriterCache, age: AgeTime) -> SqlResult<bool> {
         let step = retention::step(db, &self.retention, age)?;
         if let RetentionStep::Young(until) = step {
             self.young_until = until;

@@ -2,39 +2,63 @@
 //! foreign keys hold after every step.
 
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use crate::domain::id::EventNumber;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::search::index;
 use crate::store::sql::values::number;
 use crate::store::sql::{OptionalRow, SqlConnection, SqlResult, params};
 use crate::store::tables::{
-    answer_jobs, answers, idempotency, journal_shares, reasoning, released_users, state_events, workspace_deletions,
+    answer_jobs, answers, conversation_index, idempotency, journal_shares, reasoning, released_users, state_events,
+    workspace_deletions,
 };
 
-/// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
-/// be left to remove.
-pub(crate) fn step(db: &SqlConnection, now: AgeTime) -> SqlResult<bool> {
-    if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
+/// The result of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PurgeStep {
+    /// More rows may be left to remove.
+    More,
+    /// No rows are left to remove.
+    Done,
+    /// Before more rows are removed, the index by conversation needs all messages through this number.
+    AwaitsIndex(EventNumber),
+}
+
+/// Removes some rows of deleted resources or some expired responses, inside an open transaction.
+pub(crate) fn step(db: &SqlConnection, now: AgeTime) -> SqlResult<PurgeStep> {
+    let indexed_through = conversation_index::indexed_through(db)?;
+    if let Some((conversation, deleted)) = first(db, DELETED_CONVERSATION)? {
+        // Messages are found by the index. No message was inserted after the deletion.
+        if deleted > indexed_through {
+            return Ok(PurgeStep::AwaitsIndex(deleted));
+        }
         purge_conversation(db, conversation)?;
-        return Ok(true);
+        return Ok(PurgeStep::More);
     }
     // The participants of a workspace are notified before its rows are removed.
-    if let Some(workspace) = first(db, DELETED_WORKSPACE)?
+    if let Some((workspace, deleted)) = first(db, DELETED_WORKSPACE)?
         && !workspace_deletions::is_pending(db, workspace)?
     {
+        if deleted > indexed_through {
+            return Ok(PurgeStep::AwaitsIndex(deleted));
+        }
         match db.prepare_cached(CONVERSATION_OF)?.query_row([workspace], |row| row.get(0)).optional()? {
             Some(conversation) => purge_conversation(db, conversation)?,
             None => purge_workspace(db, workspace)?,
         }
-        return Ok(true);
+        return Ok(PurgeStep::More);
     }
     // A stored response may be as large as a message, so their number in one step is bounded.
     const RESPONSES_MAX: usize = 32;
-    Ok(idempotency::purge(db, now, RESPONSES_MAX)? == RESPONSES_MAX)
+    Ok(match idempotency::purge(db, now, RESPONSES_MAX)? == RESPONSES_MAX {
+        true => PurgeStep::More,
+        false => PurgeStep::Done,
+    })
 }
 
-fn first(db: &SqlConnection, statement: &str) -> SqlResult<Option<i64>> {
-    db.prepare_cached(statement)?.query_row([], |row| row.get(0)).optional()
+/// A deleted resource, and the number of the event that deleted it.
+fn first(db: &SqlConnection, statement: &str) -> SqlResult<Option<(i64, EventNumber)>> {
+    db.prepare_cached(statement)?.query_row([], |row| Ok((row.get(0)?, number(row.get(1)?)))).optional()
 }
 
 /// Removes rows of a conversation, and the conversation itself after its last row.
@@ -112,13 +136,14 @@ fn purge_events(db: &SqlConnection, events_of: &str, key: i64, rows_left: &mut u
 }
 
 pub(crate) const DELETED_CONVERSATION: &str =
-    "SELECT number FROM conversations WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
+    "SELECT number, deleted FROM conversations WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
 pub(crate) const DELETED_WORKSPACE: &str =
-    "SELECT number FROM workspaces WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
+    "SELECT number, deleted FROM workspaces WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
 pub(crate) const CONVERSATION_OF: &str = "SELECT number FROM conversations WHERE workspace = ?1 LIMIT 1";
-pub(crate) const MESSAGES_OF_CONVERSATION: &str = "SELECT number, octet_length(content) + octet_length(metadata) \
-     FROM messages WHERE conversation = ?1 ORDER BY number LIMIT ?2";
-pub(crate) const DELETE_MESSAGES: &str = "DELETE FROM messages WHERE conversation = ?1 AND number <= ?2";
+pub(crate) const MESSAGES_OF_CONVERSATION: &str = "SELECT i.number, octet_length(m.content) + octet_length(m.metadata) \
+     FROM conversation_index i CROSS JOIN messages m ON m.number = i.number WHERE i.conversation = ?1 ORDER BY i.number LIMIT ?2";
+pub(crate) const DELETE_MESSAGES: &str = "DELETE FROM messages WHERE number IN \
+     (SELECT number FROM conversation_index WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const EVENTS_OF_CONVERSATION: &str = concat!(
     "SELECT e.number, ",
     state_events::event_bytes!(),

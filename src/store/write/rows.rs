@@ -15,8 +15,8 @@ use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::search::index;
 use crate::store::sql::SqlConnection;
 use crate::store::tables::{
-    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
-    state_events, usage, users, workspace_deletions, workspaces,
+    answer_jobs, answers, conversation_index, conversations, idempotency, inbox, journal_head, journal_shares,
+    messages, reasoning, state_events, usage, users, workspace_deletions, workspaces,
 };
 
 /// The rows of a database, inside the transaction that its connection has open.
@@ -187,6 +187,9 @@ impl Rows for TableRows<'_> {
     fn insert_message(&self, number: EventNumber, row: &NewMessageRow<'_>) -> RowResult<()> {
         messages::insert(self.db, number, row)?;
         // The number of an answer was assigned when it began, and later messages may be indexed by now.
+        if row.publication == Publication::Pending {
+            conversation_index::add(self.db, row.conversation, number)?;
+        }
         if row.reply_to.is_some() { index::published(self.db, number) } else { Ok(()) }
     }
 
@@ -312,6 +315,18 @@ impl Rows for TableRows<'_> {
         now: AgeTime,
     ) -> RowResult<()> {
         idempotency::store(self.db, user_key, request, number, body, now)
+    }
+
+    fn indexed_through(&self) -> RowResult<EventNumber> {
+        conversation_index::indexed_through(self.db)
+    }
+
+    fn set_indexed_through(&self, through: EventNumber) -> RowResult<()> {
+        conversation_index::set_indexed_through(self.db, through)
+    }
+
+    fn index_message(&self, conversation: EventNumber, message: EventNumber) -> RowResult<()> {
+        conversation_index::add(self.db, conversation, message)
     }
 
     fn inbox_watermark(&self) -> RowResult<InboxWatermark> {

@@ -140,7 +140,7 @@ impl Writer {
         let rule_change = users::last_rule_change(&connection.db).map_err(open_error)?;
         let token_rules = Arc::new(users::token_rules(&connection.db).map_err(open_error)?);
         let cache = WriterCache::new(
-            config.inbox,
+            config.flush,
             config.notified_rows_max,
             config.event_rate,
             config.responders.clone(),
@@ -200,9 +200,9 @@ impl Writer {
     /// was lost. Returns one result per command that has run, in the same order; the caller passes the other commands again. The
     /// wall clock may go back or jump: assigned times only grow, and nothing expires by it.
     pub fn commit_batch(&mut self, commands: &[Command], now: Now) -> Committed {
-        // An inbox flush shares the transaction. If it fails, the commands are retried without it.
+        // A flush shares the transaction. If it fails, the commands are retried without it.
         let flushes = self.connection.leads();
-        let includes_flush = flushes && self.cache.inboxes.is_due(self.head);
+        let includes_flush = flushes && self.cache.flush_is_due(self.head);
         let done = match self.transact(commands, now, flushes) {
             Ok(done) => done,
             Err(TransactionError::Run(error))
@@ -588,7 +588,7 @@ impl Writer {
             results.push(CommandResult { to: command.reply_to, number, result });
         }
         if with_flush {
-            transaction.step_inboxes()?;
+            transaction.step_flush()?;
         }
         transaction.finish()?;
         let Transaction { events, jobs, queued, started, head, token_rules_changed, .. } = transaction;

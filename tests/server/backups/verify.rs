@@ -55,7 +55,12 @@ fn verify_names_every_kind_of_damage() {
             "an answer job differs from its message, or is marked wrongly",
         ),
         ("INSERT INTO inbox_open VALUES (1, 999999, 999999, x'')", "has a number beyond its watermark: 999999"),
-        ("UPDATE inbox_watermark SET flushed_through = 5, flushing_through = 5", "lacks a message"),
+        (
+            "INSERT OR IGNORE INTO conversation_index SELECT conversation, number FROM messages; \
+            UPDATE conversation_index_state SET indexed_through = 5; \
+            UPDATE inbox_watermark SET flushed_through = 5, flushing_through = 5",
+            "lacks a message: ",
+        ),
         ("UPDATE inbox_watermark SET flushed_through = 9", "the inbox watermark is inconsistent"),
         ("UPDATE conversation_state SET message_count = 77", "a conversation's counts differ from its messages"),
         ("DELETE FROM conversation_state", "a conversation has no state: conversation"),
@@ -86,6 +91,19 @@ fn verify_names_every_kind_of_damage() {
             "UPDATE state_events SET workspace = 999999 WHERE kind = 'workspace_created'",
             "an event has outlived its workspace or conversation: event",
         ),
+        (
+            "INSERT INTO conversation_index SELECT number, 999999 FROM conversations LIMIT 1",
+            "the index by conversation has a row without its message: message 999999",
+        ),
+        (
+            "UPDATE conversation_index_state SET indexed_through = (SELECT number FROM journal_head)",
+            "the index by conversation lacks a message",
+        ),
+        (
+            "UPDATE conversation_index_state SET indexed_through = 999999",
+            "the index by conversation has a wrong state: event",
+        ),
+        ("DELETE FROM conversation_index_state", "the index by conversation has a wrong state: event"),
         ("DELETE FROM inbox_watermark", "the inboxes: cannot be checked"),
     ];
     let good = fs::read(server.file("copy.db")).expect("a backup");

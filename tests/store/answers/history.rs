@@ -4,8 +4,8 @@ use super::fixture::*;
 use crate::common::*;
 use cortex_core::internals::limits::HISTORY_BYTES_MAX;
 use cortex_core::internals::{
-    AnswerJob, AnswerSettings, ApiVariant, CommandKind, ConversationRef, History, JobId, QueryKind, QueryResult, Role,
-    Status,
+    AnswerJob, AnswerSettings, ApiVariant, CommandKind, ConversationRef, History, JobId, Outcome, QueryKind,
+    QueryResult, Role, Status,
 };
 
 impl AnswerFixture {
@@ -69,6 +69,26 @@ fn a_history_ends_with_the_message_to_answer() {
     let job = fixture.ask("one");
     fixture.world.done("ann", CommandKind::DeleteWorkspace { id: fixture.workspace });
     assert_eq!(fixture.world.query_rejection(ECHO, history_of(job.key, 9)), CLOSED);
+}
+
+/// A connection may know of deleted messages.
+#[test]
+fn deleted_messages_take_no_places_in_a_history() {
+    let mut fixture = AnswerFixture::in_memory();
+    fixture.say(Role::Assistant, "welcome");
+    let conversation = ConversationRef::Id(fixture.conversation);
+    let mut post = || match fixture.world.done("ann", post_as(conversation, Role::Assistant, ApiVariant::Config, "x")) {
+        Outcome::Posted { event, .. } => event.message().unwrap().id,
+        other => panic!("{other:?}"),
+    };
+    let deleted: Vec<_> = (0..1100).map(|_| post()).collect();
+    let (first, last) = (fixture.ask("one"), fixture.ask("two"));
+    assert_eq!(fixture.history(&first, 1), ["user: one"]);
+    for message in deleted {
+        fixture.world.done("ann", CommandKind::DeleteMessage { conversation, message });
+    }
+    assert_eq!(fixture.history(&first, 9), ["assistant: welcome", "user: one"]);
+    assert_eq!(fixture.history(&last, 9), ["assistant: welcome", "user: one", "user: two"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod pages;
 mod run;
 
 use crate::common::*;
-use cortex_core::internals::{Event, EventKind, InboxLimits, Random, Retention, WallTime};
+use cortex_core::internals::{Event, EventKind, FlushLimits, Random, Retention, WallTime};
 use model::*;
 use run::ModelRun;
 use std::collections::BTreeSet;
@@ -67,14 +67,17 @@ fn check_kinds(seen: impl Iterator<Item = BTreeSet<&'static str>>) {
 }
 
 /// Limits so small that a flush has many steps, and flushes are frequent.
-fn small_inboxes(seed: u64) -> InboxLimits {
+fn small_inboxes(seed: u64) -> FlushLimits {
     let mut random = Random::new(seed);
-    InboxLimits {
-        flush_numbers: 1 + random.below(60),
-        flush_entries_max: 1 + random.below(40) as usize,
+    FlushLimits {
+        inbox_flush_numbers: 1 + random.below(60),
+        inbox_entries_max: 1 + random.below(40) as usize,
         step_messages_max: 1 + random.below(12) as usize,
         step_users_max: 1 + random.below(2) as usize,
         chunk_bytes_max: random.below(12) as usize,
+        index_flush_numbers: 1 + random.below(60),
+        index_flush_bytes: 1 + random.below(2000) as usize,
+        step_indexed_max: 1 + random.below(6) as usize,
     }
 }
 

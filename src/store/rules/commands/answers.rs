@@ -680,7 +680,7 @@ impl<R: Rows> Transaction<'_, R> {
             reply_to: Some(job.asked),
             publication,
         };
-        self.rows.insert_message(number, &row)?;
+        self.insert_message(number, &row)?;
         self.record_update(access.number, message.updated_at, Some(number));
         Ok(())
     }

@@ -92,6 +92,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.write_updates()?;
         let cancelled = self.close_answer_of(number, &message)?;
         self.rows.delete_message(number)?;
+        self.cache.index.message_deleted(access.number, number);
         self.rows.count_message_out(access.number, stamp.1)?;
         let about = (number, message.created_at);
         self.publish_message_event(stamp, &author, &access, EventKind::MessageDeleted, about, EventBody::Deleted(id))?;
@@ -192,7 +193,7 @@ impl<R: Rows> Transaction<'_, R> {
             reply_to: None,
             publication: Publication::OwnEntry,
         };
-        self.rows.insert_message(number, &row)?;
+        self.insert_message(number, &row)?;
         self.record_update(access.number, at, Some(number));
         Ok(((number, at), message))
     }

@@ -8,10 +8,11 @@ use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::JournalHead;
 use crate::store::sql;
 use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
+use crate::store::tables::conversation_index::{self, ConversationIndex, PageStart};
 use crate::store::tables::journal_shares::{self, ShareMeasure};
 use crate::store::tables::{idempotency, journal_head, released_users, users};
 use crate::store::tests::support::TempDir;
-use crate::store::write::purge;
+use crate::store::write::purge::{self, PurgeStep};
 use crate::store::write::retention::{self, RetentionStep};
 
 #[test]
@@ -43,7 +44,7 @@ fn migrated_from_version_3(directory: &TempDir, rows: &str) -> sql::SqlConnectio
     run_steps(&mut db, &path, &[VERSION_3]).unwrap();
     db.execute_batch(rows).unwrap();
     run_steps(&mut db, &path, MIGRATIONS).unwrap();
-    sql::SqlConnection::Sqlite(db)
+    sql::SqlConnection::of_sqlite(db)
 }
 
 fn assert_consistent(db: &sql::SqlConnection) {
@@ -84,7 +85,7 @@ fn version_5_purges_what_was_deleted_before() {
         UPDATE journal_stats SET events = 3, bytes = 3 * (64 + 2 + 16);
         UPDATE journal_head SET number = 5, at = 5;",
     );
-    while purge::step(&db, AgeTime(10)).unwrap() {}
+    while purge::step(&db, AgeTime(10)).unwrap() == PurgeStep::More {}
     let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<String>(0));
     assert_eq!(left.unwrap(), "3,5", "tombstones are kept");
     assert_consistent(&db);
@@ -221,6 +222,32 @@ fn version_11_keeps_answers_and_open_jobs() {
     let answers = "SELECT group_concat(asked || ':' || attempt || ':' || status || ':' || answer || ':' ||
         coalesce(error, '-'), ' ') FROM answers";
     assert_eq!(rows(answers), "3:1:0:4:- 5:1:4:6:the answer failed");
+    assert_consistent(&db);
+}
+
+/// A database of version 3 with messages of two conversations.
+#[test]
+fn version_14_keeps_the_messages_of_conversations() {
+    let directory = TempDir::new();
+    let db = migrated_from_version_3(
+        &directory,
+        "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1);
+        INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+        INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, NULL, NULL), (3, 1, 't', '{}', 3, NULL, NULL);
+        INSERT INTO conversation_state VALUES (2, 7, 2, 7), (3, 5, 2, 5);
+        INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
+            metadata, content) VALUES (4, 3, 1, 0, 0, 4, 4, '', '{}', 'x'), (5, 3, 1, 0, 0, 5, 5, '', '{}', 'x'),
+            (6, 2, 1, 0, 0, 6, 6, '', '{}', 'x'), (7, 2, 1, 0, 0, 7, 7, '', '{}', 'x');
+        UPDATE journal_head SET number = 8, at = 8;",
+    );
+    assert_eq!(conversation_index::indexed_through(&db).unwrap(), EventNumber(8));
+    let index = ConversationIndex::read(&db).unwrap();
+    let numbers = |conversation| index.numbers(EventNumber(conversation), PageStart::End, 9).unwrap();
+    assert_eq!(numbers(2), [EventNumber(7), EventNumber(6)]);
+    assert_eq!(numbers(3), [EventNumber(5), EventNumber(4)]);
+    let references = "SELECT group_concat(\"table\") FROM pragma_foreign_key_list('messages')";
+    assert_eq!(db.query_row(references, [], |row| row.get::<Option<String>>(0)).unwrap(), None);
+    assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<String>(0)).unwrap(), "ok");
     assert_consistent(&db);
 }
 
