@@ -8,7 +8,7 @@
 mod load;
 mod support;
 
-use cortex_core::internals::{ConversationId, InboxLimits, MessageId, Outcome};
+use cortex_core::internals::{ConversationId, FlushLimits, MessageId, Outcome};
 use load::{Load, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,7 +66,7 @@ struct Filled {
 
 /// A database with a conversation of each number of messages.
 fn fill(path: PathBuf, sizes: [usize; 2]) -> Vec<Filled> {
-    let mut store = BenchStore::open(path, InboxLimits::default());
+    let mut store = BenchStore::open(path, FlushLimits::default());
     let conversations = store.user_in(USER, sizes.len());
     let filled = conversations.into_iter().zip(sizes).map(|(conversation, messages)| {
         let mut ids = Vec::with_capacity(messages);

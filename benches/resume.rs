@@ -8,7 +8,7 @@
 
 mod support;
 
-use cortex_core::internals::{CommandKind, ConversationId, EventNumber, InboxLimits, Outcome, UserId};
+use cortex_core::internals::{CommandKind, ConversationId, EventNumber, FlushLimits, Outcome, UserId};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::{Domain, Socket, Type};
@@ -119,7 +119,7 @@ fn measure_row(row: &str, server: &Server, requests: &[Vec<u8>], events_each: us
 
 /// A database with messages in several conversations of a user, and the number of the last event before them.
 fn fill_for_replay(path: PathBuf, messages: usize) -> (PathBuf, EventNumber) {
-    let mut store = BenchStore::open(path, InboxLimits::default());
+    let mut store = BenchStore::open(path, FlushLimits::default());
     let conversations = store.user_in("reader", CONVERSATIONS);
     let start = store.writer.position();
     post_evenly(&mut store, &conversations, messages);
@@ -128,7 +128,7 @@ fn fill_for_replay(path: PathBuf, messages: usize) -> (PathBuf, EventNumber) {
 
 /// A database in which each user has missed the same number of messages, and the number of the last event before them.
 fn fill_for_return(path: PathBuf) -> (PathBuf, EventNumber) {
-    let mut store = BenchStore::open(path, InboxLimits::default());
+    let mut store = BenchStore::open(path, FlushLimits::default());
     let workspace = store.workspace("user-0");
     let users: Vec<UserId> =
         (0..STREAMS / STREAMS_PER_USER).map(|user| UserId::new_unchecked(format!("returning-{user}"))).collect();

@@ -8,7 +8,7 @@ mod support;
 
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    InboxLimits, PendingQuery, Query, QueryKind, QueryResult, QueryStep, Random, Reader, Search, SearchTerm, UserId,
+    FlushLimits, PendingQuery, Query, QueryKind, QueryResult, QueryStep, Random, Reader, Search, SearchTerm, UserId,
 };
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ fn run() -> Result<(), String> {
     let directory = std::env::temp_dir().join(format!("cortex-search-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     let path = directory.join("a.db");
-    let mut store = BenchStore::new(path.clone(), InboxLimits::default());
+    let mut store = BenchStore::new(path.clone(), FlushLimits::default());
     let many = store.user_in("many", MANY);
     let mut language = Language::new();
     let began = Instant::now();

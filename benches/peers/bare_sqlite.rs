@@ -4,7 +4,7 @@ use crate::support::bench_store::{BenchStore, command, cpu_time, post};
 use crate::support::cores;
 use crate::support::histogram::Histogram;
 use crate::support::server::TemporaryDirectory;
-use cortex_core::internals::InboxLimits;
+use cortex_core::internals::FlushLimits;
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub fn measure(rows: usize, content: &str, duration: Duration, core: Option<usiz
 
 /// A database of this program with one message.
 fn create(path: &Path, content: &str) {
-    let mut store = BenchStore::open(path.into(), InboxLimits::default());
+    let mut store = BenchStore::open(path.into(), FlushLimits::default());
     let room = store.user_in("bench", 1)[0];
     store.waiting.push(command("bench", post(room, content.to_owned())));
     store.commit_if(1);
