@@ -94,7 +94,7 @@ pub struct FlushLimits {
     pub inbox_flush_numbers: u64,
     /// Maximum number of recipients that a flush of inboxes gathers in memory, unless a single message has more.
     pub inbox_entries_max: usize,
-    /// Maximum number of messages that one step of a flush gathers.
+    /// Maximum number of messages that one step of a flush of inboxes gathers.
     pub step_messages_max: usize,
     /// Maximum number of inboxes that one step writes.
     pub step_users_max: usize,

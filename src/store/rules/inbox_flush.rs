@@ -73,14 +73,14 @@ impl InboxFlusher {
     }
 
     /// Runs a short step of the flush that has begun or is due, if any, for the messages through `newest`. `users_min` raises the
-    /// number of inboxes that the step may write, so that the flush keeps up with the commands. Returns whether rows were changed.
+    /// number of inboxes that the step may write, so that the flush keeps up with the commands.
     pub(crate) fn step(
         &mut self,
         rows: &impl Rows,
         newest: EventNumber,
         users_min: usize,
         access: impl FnMut(EventNumber) -> RowResult<Option<Arc<ConversationAccess>>>,
-    ) -> RowResult<bool> {
+    ) -> RowResult<()> {
         let mut watermark = self.watermark(rows)?;
         if self.may_have_moved && self.is_due(newest) {
             let stored = rows.inbox_watermark()?;
@@ -93,12 +93,12 @@ impl InboxFlusher {
             Some(flush) => flush,
             None if watermark.is_flushing() => InboxFlush::new(watermark.flushed_through, watermark.flushing_through),
             None if self.is_far_behind(&watermark, newest) => InboxFlush::new(watermark.flushed_through, newest),
-            None => return Ok(false),
+            None => return Ok(()),
         };
         if flush.gathered_through < flush.through {
             flush.gather(rows, self.limits, &watermark, access)?;
             self.flush = Some(flush);
-            return Ok(false);
+            return Ok(());
         }
         let users_max = self.limits.step_users_max.max(users_min);
         let users_below = flush.write(rows, users_max, self.limits.chunk_bytes_max)?;
@@ -111,7 +111,7 @@ impl InboxFlusher {
         };
         rows.set_inbox_watermark(&watermark)?;
         self.watermark = Some(watermark);
-        Ok(true)
+        Ok(())
     }
 
     /// Asserts that the state in memory fits the stored watermark.

@@ -72,21 +72,20 @@ impl IndexFlusher {
 
     /// Runs a short step of the flush that has begun or is due, if any. A flush is also due if the index lacks messages through
     /// `required`. `messages_min` raises the number of messages that the step may add, so that the flush keeps up with the commands.
-    /// Returns whether rows were changed.
     pub(crate) fn step(
         &mut self,
         rows: &impl Rows,
         newest: EventNumber,
         required: EventNumber,
         messages_min: usize,
-    ) -> RowResult<bool> {
+    ) -> RowResult<()> {
         let indexed_through = match self.indexed_through {
             Some(through) => through,
             None => rows.indexed_through()?,
         };
         self.indexed_through = Some(indexed_through);
         if !self.is_due(newest) && required <= indexed_through {
-            return Ok(false);
+            return Ok(());
         }
         let mut flush = match self.flush.take() {
             Some(flush) => flush,
@@ -110,7 +109,7 @@ impl IndexFlusher {
         } else {
             self.flush = Some(flush);
         }
-        Ok(is_gathered)
+        Ok(())
     }
 
     /// Asserts that the state in memory fits the stored number.

@@ -146,20 +146,20 @@ impl<'a, R: Rows> Transaction<'a, R> {
     }
 
     /// Runs a short step of the flush of the index by conversation, if it has begun or is due. It is also due if the index lacks
-    /// messages through `required`. Returns whether rows were changed.
-    pub(crate) fn step_index(&mut self, required: EventNumber) -> RowResult<bool> {
+    /// messages through `required`.
+    pub(crate) fn step_index(&mut self, required: EventNumber) -> RowResult<()> {
         self.cache.index.step(self.rows, self.head.number, required, self.events.len())
     }
 
     /// Runs a short step of each flush that has begun or is due: of the index by conversation, and of the inboxes. If they took turns,
-    /// the inboxes would fall behind when transactions are large. Returns whether rows were changed.
-    pub(crate) fn step_flush(&mut self) -> RowResult<bool> {
-        let has_changed = self.step_index(EventNumber(0))?;
+    /// the inboxes would fall behind when transactions are large.
+    pub(crate) fn step_flush(&mut self) -> RowResult<()> {
+        self.step_index(EventNumber(0))?;
         let (newest, events) = (self.head.number, self.events.len());
         // An inbox has no message that the index lacks.
         let indexed_through = self.cache.index.indexed_through(newest);
         let WriterCache { conversations, inboxes, deleted_workspaces, .. } = &mut *self.cache;
-        let has_changed_inboxes = inboxes.step(self.rows, indexed_through, events, |number| {
+        inboxes.step(self.rows, indexed_through, events, |number| {
             // A flush must not evict the conversations that commands use.
             if let Some(access) = conversations.peek(&number) {
                 return Ok(Some(access).filter(|access| !deleted_workspaces.contains(&access.workspace.number)));
@@ -169,8 +169,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
                 conversations.insert(number, access.clone());
             }
             Ok(access)
-        })?;
-        Ok(has_changed || has_changed_inboxes)
+        })
     }
 
     /// Assigns the next time, for a change without an event.

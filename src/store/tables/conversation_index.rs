@@ -3,7 +3,7 @@
 //! conversations of the messages that the index lacks from the messages themselves, once.
 //!
 //! Invariant: a message is in the index, or its number is greater than the stored [`indexed_through`] and was the newest when the
-//! message was inserted. The index has no other messages, except for those of a flush that has not ended.
+//! message was inserted. Of the messages after that number, the index has answers, and those of a flush that has not ended.
 //!
 //! A server keeps an index that lacks nothing: there, the table has the name `messages`.
 

@@ -26,10 +26,9 @@ pub(crate) enum PurgeStep {
 
 /// Removes some rows of deleted resources or some expired responses, inside an open transaction.
 pub(crate) fn step(db: &SqlConnection, now: AgeTime) -> SqlResult<PurgeStep> {
-    let indexed_through = conversation_index::indexed_through(db)?;
     if let Some((conversation, deleted)) = first(db, DELETED_CONVERSATION)? {
         // Messages are found by the index. No message was inserted after the deletion.
-        if deleted > indexed_through {
+        if deleted > conversation_index::indexed_through(db)? {
             return Ok(PurgeStep::AwaitsIndex(deleted));
         }
         purge_conversation(db, conversation)?;
@@ -39,7 +38,7 @@ pub(crate) fn step(db: &SqlConnection, now: AgeTime) -> SqlResult<PurgeStep> {
     if let Some((workspace, deleted)) = first(db, DELETED_WORKSPACE)?
         && !workspace_deletions::is_pending(db, workspace)?
     {
-        if deleted > indexed_through {
+        if deleted > conversation_index::indexed_through(db)? {
             return Ok(PurgeStep::AwaitsIndex(deleted));
         }
         match db.prepare_cached(CONVERSATION_OF)?.query_row([workspace], |row| row.get(0)).optional()? {
